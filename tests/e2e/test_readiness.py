@@ -250,6 +250,30 @@ def test_a_host_with_an_older_kernel_than_its_siblings_waits_for_an_operator(clo
     assert services(cloud)["sim-0003"] == ("enabled", None)
 
 
+def test_dark_hosts_are_closed_unless_the_network_between_all_is_the_cause(cloud):
+    def finds(host, **checks):
+        file = cloud.data / "facts" / f"{host}.json"
+        file.write_text(json.dumps({"versions": {"kernel": GOOD}, "checks": checks}))
+        cloud.lenticular("host", "check", host, "--wait")
+
+    finds("sim-0002", tunnels="none of the hosts that it asks answers: sim-0001")
+    dark = ("disabled", "not ready: it is dark (none of the hosts that it asks answers: sim-0001)")
+    assert services(cloud)["sim-0002"] == dark
+    code, said = cloud.lenticular("host", "override", "sim-0002", "dark", "--reason", "now", ok=False)
+    assert code == 1 and "Nobody can overrule that a host is dark" in said, said
+    # A second one makes it an event of the network. A host whose own switch is silent is dark all the same.
+    finds("sim-0003", tunnels="none of the hosts that it asks answers: sim-0004")
+    assert {status for status, _ in services(cloud).values()} == {"enabled"}
+    assert "2 of 4 hosts of zone nova reach no other host" in cloud.lenticular("status")
+    finds("sim-0003", tunnels="none of the hosts that it asks answers: sim-0004", bridge="br-int does not answer")
+    assert services(cloud)["sim-0002"] == dark
+    assert services(cloud)["sim-0003"] == ("disabled", "not ready: it is dark (br-int does not answer)")
+    for host in ("sim-0002", "sim-0003"):
+        finds(host)
+    assert {status for status, _ in services(cloud).values()} == {"enabled"}
+    assert json.loads(cloud.lenticular("status", "--json"))["events"] == []
+
+
 def test_a_plugin_of_the_hosts_configuration_counts_if_a_rule_requires_it(tmp_path):
     c = Apart(tmp_path / "data")
     level, plugin = tmp_path / "level", tmp_path / "check_level"

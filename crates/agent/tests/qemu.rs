@@ -66,7 +66,7 @@ fn port_in(slot: u8) -> PortSpec {
         port_id: PortId::from_random([slot + 1; 16]),
         slot: slot.into(),
         network_id: NetworkId::from_random([2; 16]),
-        mac: lenticular_model::network::port::Mac([0xfa, 0x16, 0x3e, 0, 0, slot]),
+        mac: lenticular_model::network::mac::Mac([0xfa, 0x16, 0x3e, 0, 0, slot]),
         mtu: 1442,
         addresses: vec![address],
     }

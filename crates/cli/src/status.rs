@@ -26,6 +26,7 @@ pub fn status(json: bool, cloud: &CloudArgs, out: &mut impl Write) -> Result<()>
 
 fn show<W: Write>(status: &StatusView, screen: &mut Screen<W>) -> Result<()> {
     screen.line(&format!("{} of {} hosts take servers.", status.ready, status.hosts))?;
+    status.events.iter().try_for_each(|event| screen.line(event))?;
     if !status.closed.is_empty() {
         let mut table = Table::new(&[always("because of"), always("hosts"), always("why")]);
         for closed in &status.closed {
@@ -68,6 +69,7 @@ mod tests {
                     &["rack-1-host-01", "rack-1-host-02"],
                 ),
             ],
+            events: vec!["3 of 12 hosts of zone nova reach no other host.".to_owned()],
             overrides: vec![OverrideView {
                 host: "rack-1-host-03".to_owned(),
                 line: "rule bad-kernel".to_owned(),

@@ -44,7 +44,7 @@ pub fn changes(state: &State, host: HostId, incarnation: Incarnation, after: u64
     let after = if known { after } else { 0 };
     let servers = state.orders_after(host, after).filter_map(|(_, server)| order(state, host, server));
     let about_host = state.hosts.get(&host).filter(|_| state.host_order_after(host, after));
-    let about_host = about_host.map(|host| host.order).filter(|order| *order != HostOrder::default());
+    let about_host = about_host.map(|host| host.order.clone()).filter(|order| *order != HostOrder::default());
     OrderChanges { after, servers: servers.collect(), host: about_host }
 }
 

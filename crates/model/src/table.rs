@@ -61,6 +61,11 @@ impl<R: Record> Table<R> {
         self.0.range(from.raw().clone()..).filter_map(|(_, row)| R::of_row(row))
     }
 
+    /// All records with an id before `upto`, the last one first.
+    pub fn before(&self, upto: R::Id) -> impl Iterator<Item = &Arc<R>> {
+        self.0.range(..upto.raw().clone()).rev().filter_map(|(_, row)| R::of_row(row))
+    }
+
     /// The ids of all records.
     pub fn keys(&self) -> impl Iterator<Item = &R::Id> {
         self.values().map(|record| record.id())

@@ -17,6 +17,7 @@ use lenticular_model::{
         server_group::Policy,
     },
     host::{
+        evidence::BRIDGE,
         host::{Host, PROTOCOL_WITH_DISKS, PROTOCOL_WITH_HOST_ORDERS, SILENT_AFTER_S},
         rule::HostRule,
     },
@@ -175,6 +176,9 @@ impl World {
         }
         if let Some(rule) = before.host_rules.values().find(|rule| denies(rule, host)) {
             self.violate(4, format!("{name} is placed on {}, which the rule {} denies", host.name, rule.id));
+        }
+        if host.trouble(BRIDGE).is_some() {
+            self.violate(4, format!("{name} is placed on {}, which is dark", host.name));
         }
         if !host.is_enabled() || !host.is_up() || silent {
             let what = format!(

@@ -71,6 +71,8 @@ names! {
         FullDisk "full-disk";
         /// A host's network gets into trouble, or out of trouble.
         NetworkTrouble "network-trouble";
+        /// A host's own switch stops answering, or answers again.
+        BridgeDown "bridge-down";
         /// The store goes back to a backup, and everything acknowledged since is lost.
         StoreRestored "store-restored";
     }
@@ -91,6 +93,8 @@ names! {
         PlacesAnywhere "places-anywhere";
         /// Commands ignore the operators' rules about hosts.
         IgnoresRules "ignores-rules";
+        /// Commands do not know which hosts are dark.
+        IgnoresDark "ignores-dark";
         /// The scheduler ignores server groups.
         IgnoresGroups "ignores-groups";
         /// The control plane confirms tombstones by itself.

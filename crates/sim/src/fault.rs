@@ -26,6 +26,7 @@ const TIMED: &[Fault] = &[
     Fault::SlowDisk,
     Fault::FullDisk,
     Fault::NetworkTrouble,
+    Fault::BridgeDown,
     Fault::StoreRestored,
 ];
 
@@ -70,6 +71,11 @@ impl World {
                 true
             }
             Fault::NetworkTrouble => self.trouble_network(host),
+            Fault::BridgeDown => {
+                let down = !self.hosts[host].bridge_down;
+                self.set_bridge(host, down);
+                true
+            }
             Fault::StoreRestored => self.back_up_or_go_back(),
             _ => {
                 self.arm(fault);

@@ -106,6 +106,8 @@ pub(crate) struct Host {
     pub(crate) full_until: Timestamp,
     /// What is wrong with its network.
     pub(crate) network_trouble: Option<String>,
+    /// True while its own switch does not answer.
+    pub(crate) bridge_down: bool,
     /// True while its agent is of the version before.
     pub(crate) is_old: bool,
     pub(crate) agent: Option<Agent>,
@@ -130,6 +132,7 @@ impl Host {
             slow_until: BEGIN,
             full_until: BEGIN,
             network_trouble: None,
+            bridge_down: false,
             is_old: number % 4 == 2,
             agent: None,
             guests: BTreeMap::new(),
@@ -252,6 +255,7 @@ impl World {
             agent.poll = None;
         }
         agent.core.retry();
+        self.look_at_tunnels(n);
         self.after_ms(TICK_MS, Event::Tick { host: n, agent_run });
         self.advance(n);
     }

@@ -34,7 +34,8 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::{
-        host::Intent,
+        evidence::BRIDGE,
+        host::{Host, Intent},
         observation::{ObservedState, StopReason},
         rule::{Effect, HostRule, Scope as RuleScope, Subject},
     },
@@ -150,14 +151,8 @@ fn run_request(
             host::report(txn, *id, report)?;
         }
         Request::Save(_, save) => run_save(txn, save)?,
-        Request::Client(caller, ask)
-            if mutation == Some(Mutation::IgnoresRules) && ask.server().is_some() =>
-        {
-            // The broken rule: what is asked is judged without the rules.
-            let rules: Vec<_> = txn.host_rules.values().cloned().collect();
-            rules.iter().for_each(|rule| drop(txn.delete::<HostRule>(&rule.id)));
-            run_ask(txn, caller, ask, done, mutation)?;
-            rules.iter().for_each(|rule| txn.put(HostRule::clone(rule)));
+        Request::Client(caller, ask) if ask.server().is_some() => {
+            run_blindly(txn, mutation, |txn| run_ask(txn, caller, ask, done, mutation))?;
         }
         Request::Client(caller, ask) => run_ask(txn, caller, ask, done, mutation)?,
     }
@@ -267,6 +262,34 @@ fn run_life(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<(
         ClientRequest::Unshelve(id) => shelve::unshelve(txn, caller, *id, Default::default()),
         _ => Ok(()),
     }
+}
+
+/// Runs a command. The broken rule: what is asked is judged as if there were no rules, or no dark hosts.
+fn run_blindly(
+    txn: &mut Txn<'_>,
+    mutation: Option<Mutation>,
+    command: impl FnOnce(&mut Txn<'_>) -> Result<()>,
+) -> Result<()> {
+    let (mut rules, mut dark) = (Vec::new(), Vec::new());
+    if mutation == Some(Mutation::IgnoresRules) {
+        rules.extend(txn.host_rules.values().cloned());
+    }
+    if mutation == Some(Mutation::IgnoresDark) {
+        let all = txn.hosts.values().filter(|host| host.trouble(BRIDGE).is_some());
+        dark.extend(all.map(|host| (host.id, host.evidence.clone())));
+    }
+    for rule in &rules {
+        txn.delete::<HostRule>(&rule.id);
+    }
+    for (id, _) in &dark {
+        txn.update::<Host>(id, |host| drop(host.evidence.remove(BRIDGE)));
+    }
+    command(txn)?;
+    rules.iter().for_each(|rule| txn.put(HostRule::clone(rule)));
+    for (id, evidence) in dark {
+        txn.update::<Host>(&id, |host| host.evidence = evidence);
+    }
+    Ok(())
 }
 
 /// Adds the rule that denies this kernel, however many hosts it closes.

@@ -21,6 +21,11 @@ impl Network {
         self.apart.insert((a.min(b), a.max(b)), until);
     }
 
+    /// True if two hosts do not reach each other now.
+    pub(crate) fn are_apart(&self, a: usize, b: usize, now: Timestamp) -> bool {
+        self.apart.get(&(a.min(b), a.max(b))).is_some_and(|until| *until > now)
+    }
+
     /// Opens all connections between hosts.
     pub(crate) fn mend(&mut self) {
         self.apart.clear();
@@ -70,8 +75,7 @@ impl World {
     /// The host of this name, if host `n` can reach its agent now.
     pub(crate) fn peer(&self, n: usize, name: &str) -> Option<usize> {
         let found = self.hosts.iter().position(|host| host.name == name)?;
-        let apart = self.network.apart.get(&(n.min(found), n.max(found)));
-        let open = apart.is_none_or(|until| *until <= self.now);
+        let open = !self.network.are_apart(n, found, self.now);
         (open && self.reachable(n) && self.reachable(found)).then_some(found)
     }
 

@@ -3,7 +3,7 @@
 use crate::world::World;
 use lenticular_model::{
     compute::server::{Server, Wanted},
-    host::observation::Observation,
+    host::{evidence::NETWORK, observation::Observation},
 };
 use lenticular_wire::agent::{Facts, Orders, Registration, Report, read_registration, v2};
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 fn hello(registration: &Registration) -> Value {
     let Facts { boot_id, address, peer_address, capacity, hypervisor, .. } = &registration.facts;
     let mut hypervisor = json!(hypervisor);
-    hypervisor["wiring"]["trouble"] =
-        json!(registration.evidence.iter().find_map(|seen| seen.trouble.clone()));
+    let network = registration.evidence.iter().find(|seen| seen.check == NETWORK);
+    hypervisor["wiring"]["trouble"] = json!(network.and_then(|seen| seen.trouble.clone()));
     json!({
         "version": v2::VERSION, "host_name": registration.host_name, "boot_id": boot_id, "address": address,
         "peer_address": peer_address, "zone": registration.zone, "capacity": capacity,

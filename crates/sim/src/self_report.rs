@@ -8,10 +8,10 @@ use crate::{
 use lenticular_model::{
     State,
     host::{
-        evidence::{Evidence, NETWORK},
+        evidence::{BRIDGE, Evidence, Level, NETWORK, TUNNELS},
         fact::Facts,
-        host::Hypervisor,
-        host::PROTOCOL_WITH_HOST_ORDERS,
+        host::{Hypervisor, PROTOCOL_WITH_HOST_ORDERS, Wiring},
+        probe::ProbePeer,
     },
 };
 use lenticular_wire::agent::{Registration, VERSION};
@@ -45,6 +45,7 @@ impl Host {
             hypervisor: Some(Hypervisor {
                 driver: "sim".to_owned(),
                 arch: "x86_64".to_owned(),
+                wiring: Wiring { driver: "sim".to_owned(), ..Wiring::default() },
                 ..Default::default()
             }),
             kernel: text(self.kernel()),
@@ -61,9 +62,10 @@ impl Host {
         format!("6.1.{}", self.boots % 2)
     }
 
-    /// The result of the check of its network.
+    /// The results of the checks of its network and of its switch.
     pub(crate) fn evidence(&self) -> Vec<Evidence> {
-        vec![Evidence::new(NETWORK, self.network_trouble.clone())]
+        let bridge = self.bridge_down.then(|| "br-int does not answer".to_owned());
+        vec![Evidence::new(NETWORK, self.network_trouble.clone()), Evidence::new(BRIDGE, bridge)]
     }
 }
 
@@ -91,6 +93,33 @@ impl World {
             agent.register_again();
         }
         self.advance(n);
+    }
+
+    /// A host's own switch stops answering, or answers again.
+    pub(crate) fn set_bridge(&mut self, n: usize, down: bool) {
+        self.hosts[n].bridge_down = down;
+        let trouble = self.hosts[n].network_trouble.clone();
+        self.set_network_trouble(n, trouble);
+    }
+
+    /// A host asks the hosts that it was ordered to ask.
+    pub(crate) fn look_at_tunnels(&mut self, n: usize) {
+        let Some(agent) = self.hosts[n].agent.as_ref().filter(|_| !self.hosts[n].is_old) else { return };
+        let Some(order) = agent.core.host.probe() else { return };
+        let number = |peer: &ProbePeer| self.hosts.iter().position(|host| host.name == peer.host);
+        let peers: Vec<usize> = order.peers.iter().filter_map(number).collect();
+        let is_lost = |peer: &&usize| {
+            let down = self.hosts[n].bridge_down || self.hosts[**peer].bridge_down;
+            down || self.network.are_apart(n, **peer, self.now)
+        };
+        let lost = peers.iter().filter(is_lost).count();
+        let level = if lost == peers.len() { Level::Fail } else { Level::Warn };
+        let trouble = (lost > 0).then(|| format!("{lost} of {} hosts do not answer", peers.len()));
+        let seen = Evidence { check: TUNNELS.to_owned(), trouble, level };
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        if !agent.core.host.is_known(&seen) {
+            agent.core.host.measured(Facts::default(), vec![seen]);
+        }
     }
 
     /// Begins the check that a host's agent was ordered to make, if any.
@@ -135,6 +164,13 @@ pub(crate) fn unknown_of(host: &Host, state: &State) -> Option<String> {
     }
     if record.versions != facts.versions.unwrap_or_default() {
         return Some("has other versions".to_owned());
+    }
+    if record.trouble(BRIDGE).is_some() != host.bridge_down {
+        return Some(format!("has a switch that does not answer: {}", host.bridge_down));
+    }
+    let (ordered, wanted) = (&record.order.probe, state.probe_order(record));
+    if *ordered != wanted {
+        return Some(format!("is ordered to probe {ordered:?}, and should probe {wanted:?}"));
     }
     (record.checked != record.order.check).then(|| format!("did not make check {}", record.order.check))
 }

@@ -242,6 +242,7 @@ impl World {
         }
         for n in 0..self.hosts.len() {
             self.set_network_trouble(n, None);
+            self.set_bridge(n, false);
         }
         self.after_ms(5_000, Event::Look);
     }

@@ -51,6 +51,11 @@ fn moves_that_ignore_rules_are_noticed() {
 }
 
 #[test]
+fn moves_to_dark_hosts_are_noticed() {
+    assert_noticed(Mutation::IgnoresDark, &[4]);
+}
+
+#[test]
 fn a_scheduler_that_ignores_groups_is_noticed() {
     assert_noticed(Mutation::IgnoresGroups, &[5]);
 }

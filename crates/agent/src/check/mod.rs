@@ -6,6 +6,7 @@
 mod disk;
 pub(crate) mod plugin;
 mod reboot;
+pub(crate) mod simulated;
 
 use crate::Config;
 use lenticular_model::host::evidence::{Evidence, Level, TEXT_BYTES_MAX};
@@ -57,9 +58,12 @@ fn all(config: &Config) -> Vec<(String, Duration, Check)> {
 
 /// What a registration says of checks that were not made since the agent's start: the last result still holds.
 pub(crate) fn pending(config: &Config) -> Vec<Evidence> {
-    let pending =
-        |(check, ..): (String, Duration, Check)| Evidence { check, trouble: None, level: Level::Pending };
-    all(config).into_iter().map(pending).collect()
+    all(config).iter().map(|(check, ..)| pending_of(check)).collect()
+}
+
+/// The same of one check.
+pub(crate) fn pending_of(check: &str) -> Evidence {
+    Evidence { check: check.to_owned(), trouble: None, level: Level::Pending }
 }
 
 /// Makes all checks once, side by side.
@@ -71,9 +75,8 @@ pub(crate) async fn make_all(config: &Config) -> Vec<Evidence> {
     running.join_all().await
 }
 
-/// Begins to make the checks again and again. Their results come through the channel, until the set is dropped.
-pub(crate) fn begin(config: &Config) -> (JoinSet<()>, mpsc::Receiver<Evidence>) {
-    let (results, seen) = mpsc::channel(16);
+/// Begins to make the checks again and again. Their results are sent until the set is dropped.
+pub(crate) fn begin(config: &Config, results: &mpsc::Sender<Evidence>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for (name, every, mut check) in all(config) {
         let results = results.clone();
@@ -88,5 +91,5 @@ pub(crate) fn begin(config: &Config) -> (JoinSet<()>, mpsc::Receiver<Evidence>) 
             }
         });
     }
-    (tasks, seen)
+    tasks
 }

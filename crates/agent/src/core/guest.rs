@@ -8,7 +8,7 @@ use lenticular_model::{
     PortId,
     compute::{migration::Mode, server::BootStyle},
     host::observation::{Attempt, Observation, StopReason},
-    network::port::Mac,
+    network::mac::Mac,
 };
 use lenticular_wire::agent::{GuestAssignment, Order, Own, RunGoal};
 use serde::{Deserialize, Serialize};

@@ -8,15 +8,16 @@
 //! ```
 
 use lenticular_model::host::{
-    evidence::{Evidence, Level},
+    evidence::{BRIDGE, Evidence, Level, TUNNELS},
     fact::Facts,
     host::{HostOrder, Hypervisor},
+    probe::ProbeOrder,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The part that survives the agent's end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedHost {
     order: HostOrder,
     /// The last check that was carried out.
@@ -40,7 +41,7 @@ impl HostState {
     }
 
     pub(super) fn saved(&self) -> SavedHost {
-        self.saved
+        self.saved.clone()
     }
 
     pub(super) fn order(&mut self, order: HostOrder) {
@@ -62,13 +63,12 @@ impl HostState {
         self.evidence.extend(evidence.into_iter().map(|seen| (seen.check, (seen.trouble, seen.level))));
     }
 
-    /// True if a check has this level already. The texts of most checks have numbers that change each time, so only
-    /// another level is news.
+    /// True if a check has this result already. The texts of most checks have numbers that change each time, so only
+    /// another level is news. The texts of the probe's checks have names of hosts.
     pub fn is_known(&self, seen: &Evidence) -> bool {
-        let known = self.evidence.get(&seen.check);
-        known.is_some_and(|(trouble, level)| {
-            (trouble.is_some(), *level) == (seen.trouble.is_some(), seen.level)
-        })
+        let Some((trouble, level)) = self.evidence.get(&seen.check) else { return false };
+        let same = (trouble.is_some(), *level) == (seen.trouble.is_some(), seen.level);
+        same && (*trouble == seen.trouble || ![BRIDGE, TUNNELS].contains(&seen.check.as_str()))
     }
 
     /// The hypervisor, as it was last measured.
@@ -89,6 +89,11 @@ impl HostState {
         if number <= self.saved.order.check {
             self.saved.checked = number;
         }
+    }
+
+    /// The hosts to ask whether they answer; `None` if the host has no probe port.
+    pub fn probe(&self) -> Option<&ProbeOrder> {
+        self.saved.order.probe.as_ref()
     }
 
     fn now(&self) -> Facts {
@@ -173,18 +178,18 @@ mod tests {
     fn a_check_is_carried_out_once_and_again_after_a_restart_in_between() {
         let mut host = HostState::default();
         assert_eq!(host.begin_check(), None);
-        host.order(HostOrder { check: 3 });
+        host.order(HostOrder { check: 3, probe: None });
         assert_eq!(host.begin_check(), Some(3));
         assert_eq!(host.begin_check(), None, "it is under way");
 
         let mut restarted = HostState::restore(host.saved());
         assert_eq!(restarted.begin_check(), Some(3));
         restarted.checked(3);
-        restarted.order(HostOrder { check: 3 });
+        restarted.order(HostOrder { check: 3, probe: None });
         assert_eq!(restarted.begin_check(), None);
         assert_eq!(restarted.news().0.checked, Some(3));
         // A host that was retired and enrolled again has another record.
-        restarted.order(HostOrder { check: 1 });
+        restarted.order(HostOrder { check: 1, probe: None });
         assert_eq!(restarted.begin_check(), Some(1));
         restarted.checked(1);
         assert_eq!(restarted.news().0.checked, Some(1));

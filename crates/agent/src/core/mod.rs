@@ -43,6 +43,7 @@ mod found;
 mod guest;
 pub mod host;
 mod moves;
+pub mod reach;
 mod report;
 mod step;
 mod stillness;
@@ -287,7 +288,7 @@ impl Core {
         self.incarnation = Some(orders.incarnation);
         self.applied_upto = orders.upto;
         self.receipt = orders.receipt.clone();
-        if let Some(order) = orders.host {
+        if let Some(order) = orders.host.clone() {
             self.host.order(order);
         }
         for order in &orders.servers {

@@ -25,8 +25,12 @@ use crate::{
 use lenticular_model::{
     DiskId, ServerId,
     compute::migration::Mode,
-    host::host::{Hypervisor as Described, Wiring},
-    network::port::Mac,
+    host::{
+        evidence::Evidence,
+        host::{Hypervisor as Described, Wiring},
+        probe::ProbeOrder,
+    },
+    network::mac::Mac,
 };
 use lenticular_wire::agent::{
     Base, ConsoleKind, Diagnostics, DiskSpec, GuestAssignment, GuestSpec, MoveProgress, Outgoing, Peer,
@@ -266,6 +270,12 @@ pub trait Network: Send + Sync {
     /// reports trouble.
     fn trouble(&self) -> watch::Receiver<Option<String>> {
         watch::channel(None).1
+    }
+
+    /// Asks from the host's probe port whether the hosts of the order answer, from now on. `None` ends that. What becomes
+    /// known is sent as results of checks, again and again. The call does not wait.
+    fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Evidence>) {
+        let _ = (order, results);
     }
 
     /// Notes the current specification of a guest that may be plugged, for the metadata service. Called at each

@@ -54,7 +54,11 @@ pub(super) async fn measure(
         package_format: Some(version::package_format()),
     };
     let network = drivers.network.trouble().borrow().clone();
-    Ok((facts, vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)]))
+    let mut seen = vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)];
+    if facts.hypervisor.as_ref().is_some_and(|hypervisor| hypervisor.wiring.driver == "sim") {
+        seen.extend(check::simulated::results(&config.facts_file));
+    }
+    Ok((facts, seen))
 }
 
 /// The result of a check, its text no longer than the control plane takes.
@@ -68,7 +72,7 @@ impl Runtime {
         let Some(number) = self.core.host.begin_check() else { return };
         tracing::info!(number, "the host is checked, as ordered");
         let (config, drivers, boot_id) = (self.config.clone(), self.drivers.clone(), self.boot_id.clone());
-        let has_own_checks = !self.own_checks.0.is_empty();
+        let has_own_checks = !self.own_checks.is_empty();
         self.checks.spawn(async move {
             // A separate task, so that a driver's panic is a failed check and not a lost one.
             let looked = tokio::spawn(async move {
@@ -85,10 +89,24 @@ impl Runtime {
         });
     }
 
+    /// Has the network ask the hosts that the order names.
+    pub(super) fn order_probe(&mut self) {
+        let wanted = self.core.host.probe();
+        if self.probed.as_ref() != wanted {
+            self.probed = wanted.cloned();
+            self.drivers.network.probe(self.probed.clone(), &self.results.0);
+        }
+    }
+
     /// Takes in the result of one of the host's own checks, if it is news.
     pub(super) fn own_check_ended(&mut self, seen: Evidence) {
         if !self.core.host.is_known(&seen) {
-            tracing::info!(check = seen.check, level = ?seen.level, trouble = seen.trouble, "a check has another result");
+            match &seen.trouble {
+                Some(trouble) => {
+                    tracing::warn!(check = seen.check, level = ?seen.level, trouble, "a check found trouble")
+                }
+                None => tracing::info!(check = seen.check, "a check passed"),
+            }
             self.core.host.measured(Facts::default(), vec![seen]);
         }
     }
@@ -100,6 +118,9 @@ impl Runtime {
             return;
         };
         let file = self.config.facts_file.clone();
+        if hypervisor.wiring.driver == "sim" {
+            self.core.host.measured(Facts::default(), check::simulated::results(&file));
+        }
         self.versions.spawn(async move { version::versions(&file, &hypervisor).await });
     }
 

@@ -29,6 +29,7 @@ use lenticular_model::{
     host::{
         evidence::Evidence,
         observation::{Observation, ObservedState},
+        probe::ProbeOrder,
     },
 };
 use lenticular_wire::agent::{
@@ -125,8 +126,12 @@ pub(crate) struct Runtime {
     checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
     /// A look at the versions in progress: at most one.
     versions: JoinSet<crate::version::Versions>,
-    /// The host's own checks: their tasks, and their results.
-    own_checks: (JoinSet<()>, mpsc::Receiver<Evidence>),
+    /// The host's own checks.
+    own_checks: JoinSet<()>,
+    /// The results of own checks and of the network's probe.
+    results: (mpsc::Sender<Evidence>, mpsc::Receiver<Evidence>),
+    /// The order that the network's probe follows.
+    probed: Option<ProbeOrder>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
     /// Guests that other hosts hand over.
     releases: mpsc::Receiver<Release>,
@@ -185,7 +190,7 @@ impl Runtime {
                 Ok(()) = self.network_trouble.changed() => self.network_changed(),
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
                 _ = versions.tick() => self.look_at_versions(),
-                Some(seen) = self.own_checks.1.recv() => self.own_check_ended(seen),
+                Some(seen) = self.results.1.recv() => self.own_check_ended(seen),
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
@@ -235,6 +240,7 @@ impl Runtime {
             }
         }
         self.begin_check();
+        self.order_probe();
         let guests = self.core.pending_reports();
         self.send_report(guests);
     }

@@ -8,7 +8,13 @@ use crate::{
     files,
     link::Link,
 };
-use lenticular_model::{DiskId, ServerId, host::fact::Facts};
+use lenticular_model::{
+    DiskId, ServerId,
+    host::{
+        evidence::{BRIDGE, TUNNELS},
+        fact::Facts,
+    },
+};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
@@ -37,13 +43,15 @@ impl Runtime {
         let (facts, evidence) = measure(&config, &drivers, &boot_id, false).await?;
         core.host.measured(facts, evidence);
         // A simulated host, which saves nothing, has nothing to check.
-        let own_checks = match &state_file {
-            Some(_) => {
-                core.host.measured(Facts::default(), check::pending(&config));
-                check::begin(&config)
-            }
-            None => (JoinSet::new(), mpsc::channel(1).1),
-        };
+        let results = mpsc::channel(16);
+        let mut own_checks = JoinSet::new();
+        if state_file.is_some() {
+            core.host.measured(Facts::default(), check::pending(&config));
+            own_checks = check::begin(&config, &results.0);
+        }
+        if core.host.probe().is_some() {
+            core.host.measured(Facts::default(), [BRIDGE, TUNNELS].map(check::pending_of).into());
+        }
         find_guests(&mut core, &drivers).await?;
         // The runtime, which watches the running guests.
         let fuse = super::work::Fuse::new(config.dies_after_steps);
@@ -67,6 +75,8 @@ impl Runtime {
             checks: JoinSet::new(),
             versions: JoinSet::new(),
             own_checks,
+            results,
+            probed: None,
             exits: mpsc::unbounded_channel(),
             releases,
             accepted: Vec::new(),

@@ -6,7 +6,7 @@ use crate::query::Query;
 use lenticular_model::{
     Timestamp,
     error::{Error, Result},
-    network::{port::Mac, security_group::protocol_number},
+    network::{mac::Mac, security_group::protocol_number},
 };
 use lenticular_wire::request::text_bool;
 use serde_json::{Value, json};

@@ -11,7 +11,10 @@ use lenticular_control::command::network::port::{
 use lenticular_model::{
     NetworkId, PortId, SecurityGroupId, State, Txn,
     error::Result,
-    network::port::{AddressPair, DhcpOption, Mac, Port as Record},
+    network::{
+        mac::Mac,
+        port::{AddressPair, DhcpOption, Port as Record},
+    },
     policy::{Action, Caller},
 };
 use serde_json::{Map, Value};

@@ -8,7 +8,7 @@ use lenticular_model::{
     policy::{self, Action},
 };
 use lenticular_wire::operator::{ClosedFor, StatusView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `GET /operator/v1/status`
 pub async fn show(ctx: Ctx) -> Handled {
@@ -36,7 +36,16 @@ fn status(state: &State) -> StatusView {
             other => close(other, one, view.reason.as_deref().unwrap_or("no reason given")),
         }
     }
+    let zones: BTreeSet<&str> = state.hosts.values().map(|host| host.zone.as_str()).collect();
+    let cut_off = zones.into_iter().filter_map(|zone| {
+        let (failing, all) = readiness::cut_off(state, zone)?;
+        Some(format!(
+            "{failing} of {all} hosts of zone {zone} reach no other host. So many at once are one event of the network \
+             between hosts, and none of them is closed for it."
+        ))
+    });
     StatusView {
+        events: cut_off.collect(),
         hosts: state.hosts.len(),
         ready,
         closed: closed.into_values().collect(),

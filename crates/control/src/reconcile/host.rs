@@ -1,4 +1,5 @@
-//! The host controller: notices that a host falls silent or sends heartbeats again, admits hosts, and ends overrides.
+//! The host controller: notices that a host falls silent or sends heartbeats again, admits hosts, ends overrides, and says
+//! which hosts a host probes.
 
 use crate::lifecycle::host::admit_if_proven;
 use lenticular_model::{
@@ -9,6 +10,7 @@ use lenticular_model::{
 /// One step for one host.
 pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let wakes = [note_silence(id, txn), end_overrides(id, txn)];
+    order_probe(id, txn);
     // What spoke against the host may be over: a rule, or siblings that were newer.
     admit_if_proven(txn, id);
     wakes.into_iter().flatten().min()
@@ -32,6 +34,15 @@ fn note_silence(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         txn.update::<Host>(&id, |h| h.silent_since = Some(heartbeat));
     }
     None
+}
+
+/// Tells the host which others to ask whether they answer.
+fn order_probe(id: HostId, txn: &mut Txn<'_>) {
+    let Some(host) = txn.hosts.get(&id) else { return };
+    let wanted = txn.probe_order(host);
+    if host.order.probe != wanted {
+        txn.update::<Host>(&id, |host| host.order.probe = wanted);
+    }
 }
 
 /// Removes overrides whose time is over. Returns when the next one ends.

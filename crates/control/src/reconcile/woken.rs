@@ -50,6 +50,9 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
     }
+    if pair.differs(|host| (host.answers_probes(), host.name.clone())) {
+        keys.extend(new.probe_askers(id).map(Key::Host));
+    }
     if pair.differs(Host::may_know_more) {
         let restored = new.servers.values().filter(|server| server.restored.is_some());
         keys.extend(restored.map(|server| Key::Server(server.id)));

@@ -76,6 +76,11 @@ pub struct HostClass {
 }
 
 impl HostClass {
+    /// True if the hosts report that they did not pass the check.
+    pub fn fails(&self, check: &str) -> bool {
+        self.checks.get(check) == Some(&false)
+    }
+
     /// The class of a host in these aggregates.
     pub fn of(host: &Host, aggregates: Vec<AggregateId>) -> Self {
         let passed = host.evidence.iter().map(|(check, found)| (check.clone(), found.has_passed()));

@@ -12,6 +12,11 @@ pub const HYPERVISOR: &str = "hypervisor";
 /// The check whether the networks of the host's guests follow changes.
 pub const NETWORK: &str = "network";
 
+/// The check whether the host's own switch answers its probe port.
+pub const BRIDGE: &str = "bridge";
+/// The check whether the probe ports of other hosts answer, through the tunnels.
+pub const TUNNELS: &str = "tunnels";
+
 /// The longest text of a fact or of evidence, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4_096;
 /// The most checks of a host.

@@ -3,7 +3,7 @@
 use crate::{
     DiskId, ImageId, NetworkId, PortId, ProjectId, SubnetId, UserId,
     compute::flavor::Size,
-    network::{port::Mac, subnet::HostRoute},
+    network::{mac::Mac, subnet::HostRoute},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};

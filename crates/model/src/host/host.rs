@@ -2,11 +2,12 @@
 
 use super::{
     evidence::{self, Findings},
+    probe::{self, ProbeOrder},
     version::PackageFormat,
 };
-use crate::{HostId, Timestamp, UserId, record};
+use crate::{HostId, Timestamp, UserId, network::mac::Mac, record};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// The operator's setting for a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,12 +65,15 @@ pub const PROTOCOL_WITH_QUESTIONS: u32 = 3;
 pub const PROTOCOL_WITH_SUSPEND: u32 = 3;
 
 /// What a host shall do about itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostOrder {
     /// Counts the checks that operators asked for. If it is higher than the last check that the agent carried out,
     /// the agent measures its facts and tests the host again.
     #[serde(default)]
     pub check: u64,
+    /// The hosts that the host asks whether they answer; `None` for hosts without a probe port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeOrder>,
 }
 
 /// The network driver that connects guests on a host.
@@ -314,6 +318,17 @@ impl Host {
     /// restored, and its disks are not known to be lost.
     pub fn may_know_more(&self) -> bool {
         self.unheard && !self.fence.as_ref().is_some_and(|fence| fence.disks_lost)
+    }
+
+    /// The addresses of its probe port; `None` if it has none.
+    pub fn probe_addresses(&self) -> Option<(Mac, Ipv4Addr)> {
+        let has_port = matches!(self.hypervisor.wiring.driver.as_str(), "ovn" | "sim");
+        probe::addresses(self.number).filter(|_| has_port)
+    }
+
+    /// True if other hosts ask it whether it answers. Agents without probes do not answer.
+    pub fn answers_probes(&self) -> bool {
+        self.is_up() && self.evidence.contains_key(evidence::BRIDGE) && self.probe_addresses().is_some()
     }
 
     /// What is wrong by the last result of a check; `None` if the host passed or has not said.

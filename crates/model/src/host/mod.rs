@@ -9,6 +9,7 @@ pub mod guest_spec;
 pub mod host;
 pub mod observation;
 pub mod order;
+pub mod probe;
 pub mod readiness;
 pub mod rule;
 pub mod version;

@@ -2,7 +2,7 @@
 //!
 //! Readiness is derived each time and never stored. It follows from the operators' rules, what the host and its siblings
 //! report, whether the host has proved itself as it is now, and the operators' overrides. Whether a host is enabled,
-//! silent or fenced comes on top of it: no override helps there.
+//! silent or fenced comes on top of it: no override helps there, nor for a dark host.
 //!
 //! ```text
 //!  rules ─────────────┐
@@ -17,6 +17,7 @@
 
 use super::{
     candidate::HostClass,
+    evidence::{BRIDGE, TUNNELS},
     host::Host,
     rule::{Effect, HostRule, Scope, Subject},
 };
@@ -29,6 +30,8 @@ pub struct Line {
     pub name: String,
     /// What is wrong, with the evidence.
     pub text: String,
+    /// The check that found it, if it was one.
+    pub check: Option<String>,
     /// True if an operator's override overrules it.
     pub overruled: bool,
 }
@@ -41,27 +44,54 @@ pub fn line_of(rule: &HostRule) -> String {
 /// The name of the line of a host that has not proved itself yet.
 pub const ADMISSION: &str = "admission";
 
-/// What speaks against the hosts of a class: rules in the order of their names, then siblings, then the admission that is
-/// missing.
+/// The name of the line of a dark host: its guests and those of other hosts do not reach each other.
+pub const DARK: &str = "dark";
+
+/// What speaks against the hosts of a class: darkness, then rules in the order of their names, then siblings, then the
+/// admission that is missing.
 pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
+    let line = |name: String, text: String, check: Option<&str>| {
+        let (overruled, check) = (class.overruled.contains(&name), check.map(str::to_owned));
+        Line { name, text, check, overruled }
+    };
+    let dark = darkness(state, class);
+    let dark = dark.map(|check| line(DARK.to_owned(), "it is dark".to_owned(), Some(check)));
     let rules = state.host_rules.values().filter_map(|rule| {
-        let breach = breach(rule, class)?;
-        Some((line_of(rule), format!("{breach} rule {}: {}", rule.id, rule.reason)))
+        let text = format!("{} rule {}: {}", breach(rule, class)?, rule.id, rule.reason);
+        Some(line(line_of(rule), text, rule.check()))
     });
-    let siblings = COMPARED.iter().filter(|_| !class.admitted);
-    let siblings = siblings
-        .filter_map(|name| Some((format!("sibling {name}"), older_than_siblings(state, class, name)?)));
-    let mut lines: Vec<(String, String)> = rules.chain(siblings).collect();
+    let siblings = COMPARED.iter().filter(|_| !class.admitted).filter_map(|name| {
+        Some(line(format!("sibling {name}"), older_than_siblings(state, class, name)?, None))
+    });
+    let mut lines: Vec<Line> = dark.into_iter().chain(rules).chain(siblings).collect();
     // Where something speaks against a host, it is the reason why the host is not admitted.
     if lines.is_empty() && !class.admitted {
-        lines.push((
-            ADMISSION.to_owned(),
-            "it has not proved itself since it booted or was changed".to_owned(),
-        ));
+        let text = "it has not proved itself since it booted or was changed";
+        lines.push(line(ADMISSION.to_owned(), text.to_owned(), None));
     }
-    let line =
-        |(name, text): (String, String)| Line { overruled: class.overruled.contains(&name), name, text };
-    lines.into_iter().map(line).collect()
+    lines
+}
+
+/// The check that shows that the hosts of a class are dark; `None` if they are not. If the tunnels of many hosts fail
+/// together, the network between them is the cause, and closing all of them helps nobody. A host whose own switch does not
+/// answer is dark in any case.
+fn darkness(state: &State, class: &HostClass) -> Option<&'static str> {
+    if class.fails(BRIDGE) {
+        return Some(BRIDGE);
+    }
+    (class.fails(TUNNELS) && cut_off(state, &class.zone).is_none()).then_some(TUNNELS)
+}
+
+/// How many hosts of a zone no other host answers, and how many there are, if that is one event of the network: more than
+/// one host, and more than one in five.
+pub fn cut_off(state: &State, zone: &str) -> Option<(u64, u64)> {
+    let probed = state.host_table().classes.counted();
+    let probed = probed.filter(|(class, _)| class.zone == zone && class.checks.contains_key(TUNNELS));
+    let (failing, all) = probed.fold((0, 0), |(failing, all), (class, hosts)| {
+        let is_cut_off = class.fails(TUNNELS) && !class.fails(BRIDGE);
+        (failing + if is_cut_off { hosts } else { 0 }, all + hosts)
+    });
+    (failing > 1 && failing * 5 > all).then_some((failing, all))
 }
 
 /// The versions that a new host is compared in with its siblings.
@@ -125,9 +155,8 @@ pub fn of_host(state: &State, host: &Host) -> Vec<Line> {
     let class = number.and_then(|number| state.host_table().classes.get(number));
     let mut all = class.map(|class| lines(state, class)).unwrap_or_default();
     for line in &mut all {
-        let rule = line.name.strip_prefix("rule ").and_then(|name| state.host_rules.get(&name.into()));
-        let Some(Subject::Check(check)) = rule.map(|rule| &rule.subject) else { continue };
-        if let Some(trouble) = host.evidence.get(check).and_then(|found| found.trouble.as_ref()) {
+        let found = line.check.as_ref().and_then(|check| host.evidence.get(check));
+        if let Some(trouble) = found.and_then(|found| found.trouble.as_ref()) {
             line.text = format!("{} ({trouble})", line.text);
         }
     }
@@ -137,7 +166,7 @@ pub fn of_host(state: &State, host: &Host) -> Vec<Line> {
 /// The first line that keeps the hosts of a class from being ready, as a sentence after a host's name.
 pub fn refusal(state: &State, class: &HostClass) -> Option<String> {
     // Most hosts are admitted, most clouds have no rules, and every placement asks.
-    if state.host_rules.is_empty() && class.admitted {
+    if state.host_rules.is_empty() && class.admitted && !class.fails(BRIDGE) && !class.fails(TUNNELS) {
         return None;
     }
     let standing = lines(state, class).into_iter().find(|line| !line.overruled)?;

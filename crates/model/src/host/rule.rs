@@ -88,6 +88,16 @@ record! {
     }
 }
 
+impl HostRule {
+    /// The check that the rule requires, if it is about one.
+    pub fn check(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Check(name) => Some(name),
+            Subject::Version(_) => None,
+        }
+    }
+}
+
 impl Indexed for HostRule {}
 
 /// The longest reason or link, in bytes.

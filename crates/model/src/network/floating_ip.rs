@@ -3,7 +3,7 @@
 use crate::{
     FloatingIpId, HostId, NetworkId, Owned, PortId, ProjectId, QosPolicyId, RouterId, Scoped, State,
     error::Error,
-    network::port::{Mac, PortOwner},
+    network::{mac::Mac, port::PortOwner},
     policy::{Action, Caller},
     record,
 };

@@ -3,7 +3,7 @@
 use crate::{
     NetworkId, Owned, ProjectId, QosPolicyId, Scoped, State,
     error::Error,
-    network::port::Mac,
+    network::mac::Mac,
     policy::{Action, Caller},
     record,
 };

@@ -15,6 +15,7 @@ mod identity;
 mod image;
 mod network;
 mod port;
+mod probe;
 mod qos_policy;
 mod rbac_policy;
 mod router;

@@ -4,7 +4,8 @@ use super::relations;
 use crate::{
     NetworkId, PortId, ProjectId, State, SubnetId,
     network::{
-        port::{Mac, Port, PortOwner},
+        mac::Mac,
+        port::{Port, PortOwner},
         port_forwarding::PortForwarding,
     },
 };

@@ -207,11 +207,13 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     let Some((id, pair)) = Pair::<Host>::of(old, new, id) else { return };
     let known = |host: &Host| {
         let Wiring { driver, physical_networks } = host.hypervisor.wiring.clone();
-        (host.name.clone(), driver, physical_networks, host.fence.is_some(), host.zone.clone())
+        let number = host.number;
+        (number, host.name.clone(), driver, physical_networks, host.fence.is_some(), host.zone.clone())
     };
     if !pair.differs(known) {
         return;
     }
+    keys.insert(Key::Probe(id));
     for state in [old, new] {
         keys.extend(state.routers_with_gateway().map(|router| Key::Router(router.id)));
         of_host_ports(state, id, keys);

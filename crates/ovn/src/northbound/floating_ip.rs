@@ -14,7 +14,8 @@ use lenticular_model::{
     FloatingIpId, NetworkId, PortId, RouterId, State,
     network::{
         floating_ip::{Association, FloatingIp},
-        port::{Mac, PortOwner},
+        mac::Mac,
+        port::PortOwner,
         port_forwarding::ForwardedProtocol,
     },
 };

@@ -1,7 +1,7 @@
-//! The source of rows: one record of State, or the common filter.
+//! The source of rows: one record of State, or nothing but the cloud itself.
 
 use lenticular_model::{
-    AddressGroupId, FloatingIpId, NetworkId, PortId, RouterId, SecurityGroupId, SubnetId,
+    AddressGroupId, FloatingIpId, HostId, NetworkId, PortId, RouterId, SecurityGroupId, SubnetId,
 };
 use std::{fmt, str::FromStr};
 
@@ -10,6 +10,8 @@ use std::{fmt, str::FromStr};
 pub enum Key {
     /// The rows for all filtered ports.
     Filter,
+    /// The network of the hosts' probe ports.
+    ProbeNetwork,
     /// A network.
     Network(NetworkId),
     /// A subnet.
@@ -24,6 +26,8 @@ pub enum Key {
     Port(PortId),
     /// A floating IP with its port forwardings.
     FloatingIp(FloatingIpId),
+    /// A host's probe port.
+    Probe(HostId),
 }
 
 /// The error: a text is no key of this version.
@@ -35,6 +39,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Filter => f.write_str("filter"),
+            Self::ProbeNetwork => f.write_str("probes"),
             Self::Network(id) => write!(f, "network/{id}"),
             Self::Subnet(id) => write!(f, "subnet/{id}"),
             Self::AddressGroup(id) => write!(f, "address_group/{id}"),
@@ -42,6 +47,7 @@ impl fmt::Display for Key {
             Self::Router(id) => write!(f, "router/{id}"),
             Self::Port(id) => write!(f, "port/{id}"),
             Self::FloatingIp(id) => write!(f, "floating_ip/{id}"),
+            Self::Probe(id) => write!(f, "probe/{id}"),
         }
     }
 }
@@ -57,6 +63,7 @@ impl FromStr for Key {
         }
         match noun {
             "filter" if id.is_empty() => Some(Self::Filter),
+            "probes" if id.is_empty() => Some(Self::ProbeNetwork),
             "network" => read(id).map(Self::Network),
             "subnet" => read(id).map(Self::Subnet),
             "address_group" => read(id).map(Self::AddressGroup),
@@ -64,6 +71,7 @@ impl FromStr for Key {
             "router" => read(id).map(Self::Router),
             "port" => read(id).map(Self::Port),
             "floating_ip" => read(id).map(Self::FloatingIp),
+            "probe" => read(id).map(Self::Probe),
             _ => None,
         }
         .ok_or_else(bad)
@@ -76,10 +84,9 @@ impl Key {
     /// # Errors
     /// The id is no key of this version.
     pub fn of_row(id: &str) -> Result<Self, BadKey> {
-        let end = match id.starts_with("filter") {
-            true => id.find('/'),
-            false => id.match_indices('/').nth(1).map(|(at, _)| at),
-        };
+        // Keys without a record are one word.
+        let words = usize::from(id.split('/').next().is_none_or(|noun| !matches!(noun, "filter" | "probes")));
+        let end = id.match_indices('/').nth(words).map(|(at, _)| at);
         id[..end.unwrap_or(id.len())].parse()
     }
 }
@@ -92,6 +99,8 @@ mod tests {
     fn keys_are_read_from_the_ids_of_their_rows() {
         let keys = [
             Key::Filter,
+            Key::ProbeNetwork,
+            Key::Probe(HostId::from_random([4; 16])),
             Key::Network(NetworkId::from_random([1; 16])),
             Key::SecurityGroup(SecurityGroupId::from_random([2; 16])),
             Key::FloatingIp(FloatingIpId::from_random([3; 16])),

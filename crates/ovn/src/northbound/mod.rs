@@ -18,6 +18,7 @@ mod floating_ip;
 pub mod key;
 mod network;
 mod port;
+mod probe;
 mod qos_policy;
 mod router;
 pub mod row;
@@ -39,6 +40,7 @@ pub const ID: &str = "lenticular:id";
 pub fn rows_of(state: &State, key: Key) -> Vec<Row> {
     match key {
         Key::Filter => filter::rows(),
+        Key::ProbeNetwork => probe::network_rows(),
         Key::Network(id) => network::rows(state, id),
         Key::Subnet(id) => subnet::rows(state, id),
         Key::AddressGroup(id) => address_group::rows(state, id),
@@ -46,12 +48,13 @@ pub fn rows_of(state: &State, key: Key) -> Vec<Row> {
         Key::Router(id) => router::rows(state, id),
         Key::Port(id) => port::rows(state, id),
         Key::FloatingIp(id) => floating_ip::rows(state, id),
+        Key::Probe(id) => probe::host_rows(state, id),
     }
 }
 
 /// Every key of a State.
 pub fn all_keys(state: &State) -> Vec<Key> {
-    let mut keys = vec![Key::Filter];
+    let mut keys = vec![Key::Filter, Key::ProbeNetwork];
     keys.extend(state.networks.keys().copied().map(Key::Network));
     keys.extend(state.subnets.keys().copied().map(Key::Subnet));
     keys.extend(state.address_groups.keys().copied().map(Key::AddressGroup));
@@ -59,5 +62,6 @@ pub fn all_keys(state: &State) -> Vec<Key> {
     keys.extend(state.routers.keys().copied().map(Key::Router));
     keys.extend(state.ports.keys().copied().map(Key::Port));
     keys.extend(state.floating_ips.keys().copied().map(Key::FloatingIp));
+    keys.extend(state.hosts.keys().copied().map(Key::Probe));
     keys
 }

@@ -15,7 +15,8 @@ use lenticular_model::{
     compute::migration::Mode,
     network::{
         dhcp_option::for_ovn,
-        port::{DhcpOption, Mac, Port, PortOwner, dns_name},
+        mac::Mac,
+        port::{DhcpOption, Port, PortOwner, dns_name},
         subnet::Subnet,
     },
 };

@@ -49,13 +49,12 @@ fn subnet_of<'s>(state: &'s State, ip: &FixedIp) -> Option<&'s Arc<Subnet>> {
 /// The rows.
 pub(super) fn rows(state: &State, id: RouterId) -> Vec<Row> {
     let Some(router) = state.routers.get(&id) else { return Vec::new() };
-    let options = [("always_learn_from_arp_request", "false"), ("dynamic_neigh_routers", "true")];
     let mut rows = vec![
         Row::new(row_id(id))
             .noted("name", &router.name)
             .with_one("name", format!("router-{id}"))
             .with_one("enabled", router.admin_state_up)
-            .with("options", Datum::map(options)),
+            .with("options", options()),
     ];
     for route in &router.routes {
         rows.push(self::route(id, &route.destination.trunc().to_string(), route.nexthop, None));
@@ -75,6 +74,11 @@ pub(super) fn rows(state: &State, id: RouterId) -> Vec<Row> {
         rows.extend(snat(state, id, outer));
     }
     rows
+}
+
+/// The options of every router.
+pub(super) fn options() -> Datum {
+    Datum::map([("always_learn_from_arp_request", "false"), ("dynamic_neigh_routers", "true")])
 }
 
 fn route(id: RouterId, to: &str, by: IpAddr, out: Option<PortId>) -> Row {

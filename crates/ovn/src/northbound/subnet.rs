@@ -4,7 +4,7 @@ use super::{Key, RowId, network::metadata_addresses, row::Row, schema::Table};
 use crate::ovsdb::Datum;
 use lenticular_model::{
     State, SubnetId,
-    network::{network::METADATA_V4, port::Mac, subnet::Subnet},
+    network::{mac::Mac, network::METADATA_V4, subnet::Subnet},
 };
 use std::{
     collections::BTreeMap,

@@ -8,8 +8,9 @@ use crate::{
 use lenticular_model::{
     NetworkId, PortId, RouterId, State,
     network::{
+        mac::Mac,
         network::Network,
-        port::{Mac, Port, PortOwner},
+        port::{Port, PortOwner},
         security_group::{Direction, Remote, SecurityGroupRule},
     },
 };

@@ -411,7 +411,7 @@ struct Address {
     #[serde(rename = "OS-EXT-IPS:type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     #[serde(rename = "OS-EXT-IPS-MAC:mac_addr", skip_serializing_if = "Option::is_none")]
-    mac: Option<lenticular_model::network::port::Mac>,
+    mac: Option<lenticular_model::network::mac::Mac>,
 }
 
 #[derive(Serialize)]

@@ -172,4 +172,7 @@ pub struct StatusView {
     pub closed: Vec<ClosedFor>,
     /// The overrides that hold.
     pub overrides: Vec<OverrideView>,
+    /// What happens to many hosts together, as sentences.
+    #[serde(default)]
+    pub events: Vec<String>,
 }

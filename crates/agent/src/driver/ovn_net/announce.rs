@@ -3,7 +3,7 @@
 
 use super::switch::{INTEGRATION, Switch, bridge_of, run};
 use crate::core::Failure;
-use lenticular_model::network::{network::physical_port, port::Mac};
+use lenticular_model::network::{mac::Mac, network::physical_port};
 use lenticular_wire::{agent::FloatingSpec, hex};
 use std::{
     net::{IpAddr, Ipv4Addr},

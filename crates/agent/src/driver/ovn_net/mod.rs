@@ -4,7 +4,9 @@
 mod announce;
 mod config;
 mod health;
+mod namespace;
 mod place;
+mod probe;
 mod switch;
 
 pub use config::{OvnConfig, Physical};
@@ -20,7 +22,10 @@ use crate::{
     link::{Call, Link},
     metadata::{Guests, Noted},
 };
-use lenticular_model::{Lock, PortId, ServerId, host::host::Wiring};
+use lenticular_model::{
+    Lock, PortId, ServerId,
+    host::{evidence::Evidence, host::Wiring, probe::ProbeOrder},
+};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use place::Places;
 use serde_json::json;
@@ -29,7 +34,10 @@ use std::{
     sync::Arc,
 };
 use switch::{Switch, has_device, ip};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 /// The external id of our interfaces in the switch's database: their server.
 const SERVER: &str = "lenticular-server";
@@ -46,6 +54,8 @@ pub struct OvnNetwork {
     noting: Lock<()>,
     /// Why networks do not follow changes now.
     trouble: watch::Receiver<Option<String>>,
+    /// What the probe shall do.
+    probe: watch::Sender<Option<probe::Ordered>>,
     /// Ended with the driver.
     _tasks: JoinSet<()>,
 }
@@ -87,9 +97,13 @@ impl OvnNetwork {
         tasks.spawn(watch_switch(switch.clone(), places.clone()));
         let (told, trouble) = watch::channel(None);
         tasks.spawn(health::watch(switch.clone(), told));
+        probe::remove_port(&switch).await?;
+        let (probe, ordered) = watch::channel(None);
+        tasks.spawn(probe::run(switch.clone(), ordered));
         let noting = Lock::default();
         let guest_dirs = state_dir.join("guests");
-        let network = Self { switch, guests, places, notes, guest_dirs, noting, trouble, _tasks: tasks };
+        let network =
+            Self { switch, guests, places, notes, guest_dirs, noting, trouble, probe, _tasks: tasks };
         network.recall();
         network.clear_lost_taps().await?;
         network.places.sync().await;
@@ -240,6 +254,10 @@ impl Network for OvnNetwork {
 
     fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.clone()
+    }
+
+    fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Evidence>) {
+        self.probe.send_replace(order.map(|order| (order, results.clone())));
     }
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {

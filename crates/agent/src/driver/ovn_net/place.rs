@@ -4,9 +4,13 @@
 //! The namespace has no name: the socket that listens in the namespace keeps it, and both end with the agent.
 //! Networks with equal ranges never meet.
 
-use super::switch::{self, Switch, ip, run};
+use super::{
+    namespace::Namespace,
+    switch::{self, Switch},
+};
 use crate::{
     core::Failure,
+    driver::file_failure,
     metadata::{self, Guests},
 };
 use ipnet::IpNet;
@@ -16,9 +20,7 @@ use lenticular_model::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::fd::{AsFd, AsRawFd},
     sync::Arc,
 };
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -35,8 +37,7 @@ pub(super) struct Places {
 }
 
 struct Place {
-    /// The namespace, as a file of this process.
-    namespace: File,
+    namespace: Namespace,
     device: String,
     ranges: BTreeSet<IpNet>,
     serving: JoinHandle<()>,
@@ -121,78 +122,40 @@ impl Places {
         let mac = format!("mac=\"{}\"", metadata_mac(id));
         let words: Vec<&str> = plug.split_whitespace().chain([mac.as_str()]).collect();
         self.switch.vsctl(&words).await?;
-        let namespace = self.enter(id, &device).await?;
-        let inside = |words: String| {
-            let namespace = &namespace;
-            async move { within(namespace, &words).await }
-        };
-        inside(format!("address add {METADATA_V4}/32 dev {device}")).await?;
+        let namespace = Namespace::with_device(&device, &id.0.simple().to_string()).await?;
+        namespace.ip(&format!("address add {METADATA_V4}/32 dev {device}")).await?;
         // A host without IPv6 still serves IPv4.
-        if inside(format!("address add {METADATA_V6}/64 dev {device} nodad")).await.is_err() {
+        if namespace.ip(&format!("address add {METADATA_V6}/64 dev {device} nodad")).await.is_err() {
             tracing::info!("this host has no IPv6: guests reach their metadata by IPv4 alone");
         }
-        inside(format!("link set {device} up")).await?;
+        namespace.ip(&format!("link set {device} up")).await?;
         for range in &ranges {
             route(&namespace, &device, *range).await?;
         }
-        let listener = listen(&namespace).await?;
+        let what = "listening for metadata requests";
+        let listener = namespace.open(what, listen).await?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(|error| file_failure(what, &error))?;
         let serving = tokio::spawn(metadata::serve(listener, id, self.guests.clone()));
         tracing::info!(network = %id, device, "guests of a network are answered for their metadata");
         Ok(Place { namespace, device, ranges, serving })
     }
-
-    /// Moves the device into a new namespace. Returns the namespace as a file.
-    async fn enter(&self, id: NetworkId, device: &str) -> Result<File, Failure> {
-        let name = format!("lmd-{}-{}", std::process::id(), id.0.simple());
-        ip(&format!("netns add {name}")).await?;
-        let opened = File::open(format!("/run/netns/{name}"));
-        let moved = ip(&format!("link set {device} netns {name}")).await;
-        let up = ip(&format!("-n {name} link set lo up")).await;
-        // In every case the name goes; the file keeps the namespace.
-        let unnamed = ip(&format!("netns delete {name}")).await;
-        moved.and(up).and(unnamed)?;
-        opened.map_err(|error| crate::driver::file_failure("opening a network namespace", &error))
-    }
-}
-
-/// Runs `ip` in a namespace.
-async fn within(namespace: &File, words: &str) -> Result<(), Failure> {
-    let path = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
-    let mut args = vec![path.as_str(), "ip"];
-    args.extend(words.split_whitespace());
-    run("nsenter", &args).await.map(drop)
 }
 
 /// Routes a range of the network to the link.
-async fn route(namespace: &File, device: &str, range: IpNet) -> Result<(), Failure> {
+async fn route(namespace: &Namespace, device: &str, range: IpNet) -> Result<(), Failure> {
     let source = match range {
         IpNet::V4(_) => format!(" src {METADATA_V4}"),
         IpNet::V6(_) => String::new(),
     };
-    within(namespace, &format!("route replace {range} dev {device}{source}")).await
+    namespace.ip(&format!("route replace {range} dev {device}{source}")).await
 }
 
-/// Listens in a namespace. A new thread enters the namespace, and ends after that: such a thread must serve
-/// nothing else.
-async fn listen(namespace: &File) -> Result<tokio::net::TcpListener, Failure> {
-    let failed =
-        |error: std::io::Error| crate::driver::file_failure("listening for metadata requests", &error);
-    let namespace = namespace.try_clone().map_err(failed)?;
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let bind = move || -> std::io::Result<TcpListener> {
-        let kind = rustix::thread::LinkNameSpaceType::Network;
-        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
-        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTP));
-        let listener = TcpListener::bind(both)
-            .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP))))?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    let thread = std::thread::Builder::new().name("namespace".to_owned()).spawn(move || {
-        // The receiver may have gone.
-        let _ = sender.send(bind());
-    });
-    thread.map_err(failed)?;
-    let bound = receiver.await.unwrap_or_else(|_| Err(std::io::Error::other("the thread ended")));
-    tokio::net::TcpListener::from_std(bound.map_err(failed)?).map_err(failed)
+/// Listens for requests of IPv6, or of IPv4 alone on a host without IPv6.
+fn listen() -> std::io::Result<TcpListener> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTP));
+    let listener = TcpListener::bind(both)
+        .or_else(|_| TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP))))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }

@@ -57,6 +57,12 @@ pub fn overrule(
     let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
     need_up(&host)?;
     check_reason(&reason)?;
+    if line == readiness::DARK {
+        return Err(Error::conflict(
+            "Nobody can overrule that a host is dark: servers there would reach nobody. Repair its network; the host takes \
+             servers again after it was well for a minute.",
+        ));
+    }
     if !(OVERRIDE_S_MIN..=OVERRIDE_S_MAX).contains(&for_s) {
         return Err(Error::invalid(format!(
             "An override lasts at least {OVERRIDE_S_MIN} s and at most 24 h ({OVERRIDE_S_MAX} s), not {for_s} s."

@@ -3,20 +3,14 @@
 use lenticular_model::{
     NetworkId, PortId, ProjectId, QosPolicyId, Scoped, SecurityGroupId, State,
     error::{Error, Result},
-    network::{qos_policy::QosPolicy, security_group::SecurityGroup},
+    network::{mtu::IPV6_MIN, qos_policy::QosPolicy, security_group::SecurityGroup},
     policy::Caller,
 };
-
-/// The largest packet on tenants' networks, in bytes: Ethernet's 1500 without the tunnel's header.
-pub(crate) const MTU: u32 = 1442;
-
-/// The smallest MTU for IPv6, in bytes (RFC 8200, section 5).
-pub(crate) const IPV6_MTU_MIN: u32 = 1280;
 
 /// The refusal of a network's MTU together with an IPv6 subnet.
 pub(crate) fn too_small_for_ipv6(id: NetworkId, mtu: u32) -> Error {
     let why =
-        format!("The MTU of network {id}, {mtu}, is less than the {IPV6_MTU_MIN} that an IPv6 subnet needs.");
+        format!("The MTU of network {id}, {mtu}, is less than the {IPV6_MIN} that an IPv6 subnet needs.");
     Error::conflict(why).coded("NetworkMTUSubnetConflict")
 }
 

@@ -9,6 +9,7 @@ use lenticular_model::{
     FloatingIpId, NetworkId, ProjectId, QosPolicyId, State, Txn,
     error::{Error, Result},
     network::{
+        mtu,
         network::{Network, Provider},
         port::{Port, PortOwner},
         rbac_policy::{RbacAction, RbacObject},
@@ -21,14 +22,14 @@ use std::sync::Arc;
 /// IPv6.
 fn check_mtu(state: &State, network: &Network) -> Result<()> {
     let mtu = network.mtu;
-    if network.physical().is_none() && mtu > check::MTU {
+    if network.physical().is_none() && mtu > mtu::TUNNELED {
         let why = format!(
             "Invalid input for operation: Requested MTU is too big, maximum is {}: tunnels carry no more.",
-            check::MTU
+            mtu::TUNNELED
         );
         return Err(Error::invalid(why).coded("InvalidInput"));
     }
-    if mtu < check::IPV6_MTU_MIN && state.subnets_of_network(network.id).any(|s| s.cidr.addr().is_ipv6()) {
+    if mtu < mtu::IPV6_MIN && state.subnets_of_network(network.id).any(|s| s.cidr.addr().is_ipv6()) {
         return Err(check::too_small_for_ipv6(network.id, mtu));
     }
     Ok(())
@@ -215,7 +216,7 @@ fn put(txn: &mut Txn<'_>, new: NewNetwork) -> Result<NetworkId> {
         external: new.external,
         external_restricted: false,
         is_default: new.is_default,
-        mtu: new.mtu.unwrap_or(check::MTU),
+        mtu: new.mtu.unwrap_or(mtu::TUNNELED),
         port_security_enabled: new.port_security_enabled,
         tags: Vec::new(),
         revision: 1,

@@ -10,6 +10,7 @@ use lenticular_model::{
     NetworkId, ProjectId, Scoped, State, SubnetId, SubnetPoolId, Txn,
     error::{Error, Result},
     network::{
+        mtu,
         network::Network,
         port::{Port, PortOwner},
         subnet::{HostRoute, Pool, Subnet, overlap, to_address, to_number},
@@ -169,8 +170,8 @@ fn choose_range(state: &State, new: &NewSubnet) -> Result<(IpNet, Option<SubnetP
 /// Makes a subnet. Existing ports that form their addresses themselves get addresses of it.
 pub(crate) fn put(txn: &mut Txn<'_>, new: NewSubnet) -> Result<SubnetId> {
     let (cidr, subnet_pool_id) = choose_range(txn, &new)?;
-    let mtu = txn.networks.get(&new.network_id).map_or(check::MTU, |network| network.mtu);
-    if cidr.addr().is_ipv6() && mtu < check::IPV6_MTU_MIN {
+    let mtu = txn.networks.get(&new.network_id).map_or(mtu::TUNNELED, |network| network.mtu);
+    if cidr.addr().is_ipv6() && mtu < mtu::IPV6_MIN {
         return Err(check::too_small_for_ipv6(new.network_id, mtu));
     }
     if new.enable_dhcp {

@@ -4,8 +4,9 @@ use lenticular_model::{
     NetworkId, PortId, State, SubnetId, Txn,
     error::{Error, Result},
     network::{
+        mac::Mac,
         network::Network,
-        port::{FixedIp, Mac, Port, PortOwner, next_address},
+        port::{FixedIp, Port, PortOwner, next_address},
         subnet::{Subnet, to_address, to_number},
     },
 };

@@ -10,8 +10,9 @@ use lenticular_model::{
     error::{Error, Result},
     network::{
         dhcp_option::for_ovn,
+        mac::Mac,
         network::Network,
-        port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
+        port::{AddressPair, DhcpOption, Port, PortOwner, Profile},
     },
     policy::Caller,
 };

@@ -15,8 +15,9 @@ use lenticular_model::{
     PortId, QosPolicyId, Scoped, SecurityGroupId, Txn,
     error::{Error, Result},
     network::{
+        mac::Mac,
         network::Network,
-        port::{AddressPair, DhcpOption, Mac, Port, PortOwner, Profile},
+        port::{AddressPair, DhcpOption, Port, PortOwner, Profile},
     },
     policy::{self, Action, Caller},
 };

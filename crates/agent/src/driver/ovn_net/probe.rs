@@ -1,0 +1,244 @@
+//! The host's probe port, from which the host asks others whether they answer: ICMP echo, once a second.
+
+use super::{
+    namespace::Namespace,
+    switch::{self, Switch},
+};
+use crate::{
+    core::{
+        Failure,
+        reach::{Reaches, Target},
+    },
+    driver::file_failure,
+};
+use lenticular_model::{
+    host::{
+        evidence::Evidence,
+        probe::{PREFIX, ProbeOrder},
+    },
+    network::mtu::TUNNELED,
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, watch},
+    time::MissedTickBehavior,
+};
+
+/// The device in the switch, and its mark in the switch's database.
+const DEVICE: &str = "lprobe";
+const EVERY: Duration = Duration::from_secs(1);
+/// How soon a port that could not be made is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Follows the orders until their sender ends.
+pub(super) async fn run(switch: Arc<Switch>, mut orders: watch::Receiver<Option<Ordered>>) {
+    let mut starts = switch.starts.clone();
+    loop {
+        let Some((order, results)) = orders.borrow_and_update().clone() else {
+            if orders.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        starts.mark_unchanged();
+        let pings = match Pings::open(&switch, &order).await {
+            Ok(pings) => pings,
+            Err(failure) => {
+                tracing::error!(%failure, "the host's probe port cannot be made; it is tried again");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
+        tracing::info!(address = %order.address, "the host has a probe port");
+        tokio::select! {
+            () = pings.ask(order, results, &mut orders) => {}
+            // The switch's process has lost the device.
+            started = starts.changed() => if started.is_err() { return },
+        }
+        if let Err(failure) = remove_port(&switch).await {
+            tracing::warn!(%failure, "the host's probe port is left behind");
+        }
+    }
+}
+
+/// An order, and where results go.
+pub(super) type Ordered = (ProbeOrder, mpsc::Sender<Evidence>);
+
+/// Removes the port of an earlier agent, or of an earlier order.
+pub(super) async fn remove_port(switch: &Switch) -> Result<(), Failure> {
+    switch.vsctl(&["--if-exists", "del-port", switch::INTEGRATION, DEVICE]).await.map(drop)
+}
+
+/// A socket at the probe port.
+struct Pings {
+    /// A raw socket for ICMP. It is used as tokio's type for datagrams, which has the same calls.
+    socket: UdpSocket,
+    _namespace: Namespace,
+}
+
+impl Pings {
+    async fn open(switch: &Switch, order: &ProbeOrder) -> Result<Self, Failure> {
+        remove_port(switch).await?;
+        let ProbeOrder { port, mac, address, .. } = order;
+        let plug = format!(
+            "-- add-port {} {DEVICE} -- set Interface {DEVICE} type=internal external_ids:iface-id={port} mtu_request={TUNNELED}",
+            switch::INTEGRATION,
+        );
+        let mac = format!("mac=\"{mac}\"");
+        let words: Vec<&str> = plug.split_whitespace().chain([mac.as_str()]).collect();
+        switch.vsctl(&words).await?;
+        let namespace = Namespace::with_device(DEVICE, "probe").await?;
+        namespace.ip(&format!("address add {address}/{PREFIX} dev {DEVICE}")).await?;
+        namespace.ip(&format!("link set {DEVICE} mtu {TUNNELED} up")).await?;
+        let what = "opening the probe's socket";
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let open = move || -> std::io::Result<std::net::UdpSocket> {
+            let family = AddressFamily::INET;
+            Ok(rustix::net::socket_with(family, SocketType::RAW, flags, Some(ipproto::ICMP))?.into())
+        };
+        let socket = namespace.open(what, open).await?;
+        let socket = UdpSocket::from_std(socket).map_err(|error| file_failure(what, &error))?;
+        Ok(Self { socket, _namespace: namespace })
+    }
+
+    /// Asks until the order names another port, or nothing.
+    async fn ask(
+        &self,
+        mut order: ProbeOrder,
+        mut results: mpsc::Sender<Evidence>,
+        orders: &mut watch::Receiver<Option<Ordered>>,
+    ) {
+        let own = (order.port.clone(), order.mac, order.address);
+        let mut reaches = Reaches::default();
+        reaches.order(&order);
+        let mut sequence = 0_u16;
+        let mut every = tokio::time::interval(EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // Answers first: an agent that stood still has them waiting.
+                biased;
+                answer = self.answer() => if let Some((address, answered, bytes)) = answer
+                    && answered == sequence
+                {
+                    reaches.answered(Target { address, full: bytes == usize::from(FULL) });
+                },
+                changed = orders.changed() => {
+                    let Some((now, to)) = orders.borrow_and_update().clone().filter(|_| changed.is_ok()) else {
+                        return;
+                    };
+                    (order, results) = (now, to);
+                    if (order.port.clone(), order.mac, order.address) != own {
+                        // The outer loop takes it.
+                        orders.mark_changed();
+                        return;
+                    }
+                    tracing::info!(peers = order.peers.len(), "the host asks other hosts");
+                    reaches.order(&order);
+                }
+                _ = every.tick() => {
+                    let targets = reaches.ask();
+                    for seen in reaches.evidence() {
+                        if results.send(seen).await.is_err() {
+                            return;
+                        }
+                    }
+                    sequence = sequence.wrapping_add(1);
+                    targets.into_iter().for_each(|target| self.send(target, sequence));
+                }
+            }
+        }
+    }
+
+    /// Sends one question. One that cannot be sent counts as not answered.
+    fn send(&self, target: Target, sequence: u16) {
+        let packet = echo(sequence, if target.full { FULL } else { SMALL });
+        let to = SocketAddrV4::new(target.address, 0);
+        if let Err(error) = self.socket.try_send_to(&packet, to.into()) {
+            tracing::debug!(%error, address = %target.address, "a probe was not sent");
+        }
+    }
+
+    /// The next answer: who sent it, to which question, and its bytes with the header. `None` for another packet.
+    async fn answer(&self) -> Option<(Ipv4Addr, u16, usize)> {
+        let mut packet = [0; 2048];
+        match self.socket.recv(&mut packet).await {
+            Ok(length) => read(&packet[..length]),
+            Err(error) => {
+                tracing::debug!(%error, "an answer to a probe cannot be read");
+                tokio::time::sleep(EVERY).await;
+                None
+            }
+        }
+    }
+}
+
+/// The sizes of packets in bytes, with their IP headers.
+const SMALL: u16 = 64;
+const FULL: u16 = TUNNELED as u16;
+const IP_HEADER: usize = 20;
+const ICMP_HEADER: usize = 8;
+const ECHO: u8 = 8;
+const ECHO_REPLY: u8 = 0;
+/// The sender's mark in its questions. Nobody else sends from this port.
+const MARK: [u8; 2] = *b"LP";
+
+/// An ICMP echo request (RFC 792) that makes an IP packet of `bytes`.
+fn echo(sequence: u16, bytes: u16) -> Vec<u8> {
+    let mut packet = vec![0; usize::from(bytes) - IP_HEADER];
+    packet[0] = ECHO;
+    packet[4..6].copy_from_slice(&MARK);
+    packet[6..8].copy_from_slice(&sequence.to_be_bytes());
+    let sum = checksum(&packet);
+    packet[2..4].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// The checksum of the internet protocols (RFC 1071).
+fn checksum(packet: &[u8]) -> u16 {
+    let words = packet.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+    let mut sum: u32 = words.sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// The sender, the sequence number and the length of an IP packet with an answer to one of our questions.
+fn read(packet: &[u8]) -> Option<(Ipv4Addr, u16, usize)> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let source: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
+    let icmp = packet.get(header..)?.get(..ICMP_HEADER)?;
+    let ours = icmp[0] == ECHO_REPLY && icmp[4..6] == MARK && header >= IP_HEADER;
+    ours.then(|| (source.into(), u16::from_be_bytes([icmp[6], icmp[7]]), packet.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_told_from_other_packets() {
+        let mut packet = vec![0x45; IP_HEADER];
+        packet[12..16].copy_from_slice(&[100, 64, 0, 3]);
+        packet.extend(echo(0x1234, SMALL));
+        assert_eq!(packet.len(), usize::from(SMALL));
+        assert_eq!(checksum(&packet[IP_HEADER..]), 0, "a packet with its sum has none");
+        assert_eq!(read(&packet), None, "a question is no answer");
+        packet[IP_HEADER] = ECHO_REPLY;
+        assert_eq!(read(&packet), Some((Ipv4Addr::new(100, 64, 0, 3), 0x1234, 64)));
+        for cut in 0..IP_HEADER + ICMP_HEADER {
+            assert_eq!(read(&packet[..cut]), None);
+        }
+        packet[IP_HEADER + 4] = 0;
+        assert_eq!(read(&packet), None, "to somebody else");
+        packet[0] = 0x41;
+        assert_eq!(read(&packet), None);
+    }
+}
