@@ -274,6 +274,39 @@ def test_dark_hosts_are_closed_unless_the_network_between_all_is_the_cause(cloud
     assert json.loads(cloud.lenticular("status", "--json"))["events"] == []
 
 
+def test_a_rule_asks_hosts_to_prove_themselves_by_a_canary(cloud):
+    def finds(host, **checks):
+        file = cloud.data / "facts" / f"{host}.json"
+        file.write_text(json.dumps({"versions": {"kernel": GOOD}, "checks": checks}))
+
+    assert "passed" in cloud.lenticular("host", "canary", "sim-0001", "--wait")
+    finds("sim-0002", canary="step 'resume' failed: the guest began anew")
+    code, said = cloud.lenticular("host", "canary", "sim-0002", "--wait", ok=False)
+    assert code == 2 and "Host sim-0002 has not passed: step 'resume' failed" in said, said
+    code, said = cloud.lenticular("rule", "add", "require", "check:canary", "--reason", "see the runbook", ok=False)
+    assert code == 1 and "closes too much" in said, said
+    assert cloud.get(RULES) == []
+    cloud.lenticular("rule", "add", "require", "check:canary", "--reason", "see the runbook", "--yes-close")
+
+    # The others prove themselves with no word from anybody.
+    open_ = lambda: sorted(host for host, (status, _) in services(cloud).items() if status == "enabled")
+    wait_until("three hosts have passed", lambda: open_() == ["sim-0001", "sim-0003", "sim-0004"])
+    closed = "not ready: the check canary did not pass, which is required by rule require-canary: see the runbook"
+    assert services(cloud)["sim-0002"] == ("disabled", f"{closed} (step 'resume' failed: the guest began anew)")
+    finds("sim-0002")
+    cloud.lenticular("host", "canary", "sim-0002", "--wait")
+    assert "sim-0002" in open_()
+    # Another kernel voids the proof, and the host proves itself again.
+    before = json.loads(cloud.lenticular("host", "show", "sim-0003", "--json"))["canaries_ended"]
+    boots(cloud, "sim-0003", "3.13.0-46.78")
+    again = lambda: json.loads(cloud.lenticular("host", "show", "sim-0003", "--json"))["canaries_ended"] > before
+    wait_until("sim-0003 has run another", again)
+    wait_until("sim-0003 takes servers", lambda: "sim-0003" in open_())
+
+    lists = cloud.request("POST", "/operator/v1/hosts/none/canary", json={})
+    assert lists.status_code == 404
+
+
 def test_a_plugin_of_the_hosts_configuration_counts_if_a_rule_requires_it(tmp_path):
     c = Apart(tmp_path / "data")
     level, plugin = tmp_path / "level", tmp_path / "check_level"

@@ -13,6 +13,8 @@ const READERS: &[(&str, &str)] = &[
     ("crates/agent/src/driver/qemu/launch.rs", "a deadline for a disk that another process has locked"),
     ("crates/agent/src/driver/qemu/moves.rs", "deadlines for QEMU's part of a migration"),
     ("crates/agent/src/driver/qemu/nics.rs", "a deadline for a guest that gives an interface back"),
+    ("crates/agent/src/driver/ovn_net/probe.rs", "pings measure how long an answer takes"),
+    ("crates/agent/src/runtime/canary.rs", "the log says how long a step took"),
     ("crates/agent/src/runtime/mod.rs", "the pace of reports and of what is tried again"),
     ("crates/agent/src/runtime/work.rs", "the log says how long a step took"),
     ("crates/api/src/agent/session.rs", "the deadline of a long poll"),

@@ -1,7 +1,7 @@
 //! Hosts: `lenticular host`.
 
 use crate::{
-    CloudArgs,
+    CloudArgs, Unsuccessful,
     client::{Client, escape},
     cloud,
     enrol::{self, EnrolCommand},
@@ -34,6 +34,18 @@ pub enum HostCommand {
         /// Its name.
         name: String,
         /// Waits until the host has done it, and shows the host.
+        #[arg(long)]
+        wait: bool,
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Has a host run a canary: a small guest that is built, reached, suspended, resumed and removed.
+    Canary {
+        /// Its name.
+        name: String,
+        /// Waits until the canary has ended, and shows the host. The exit status is 2 if the host failed, and 3 if it has
+        /// not ended in five minutes.
         #[arg(long)]
         wait: bool,
         /// Prints JSON, for scripts.
@@ -126,6 +138,7 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
             }
         }
         HostCommand::Check { name, wait, json } => check(&client, name, *wait, *json, &mut screen),
+        HostCommand::Canary { name, wait, json } => canary(&client, name, *wait, *json, &mut screen),
         HostCommand::Enrol(command) => enrol::enrol(command, &client, &mut screen),
         HostCommand::Fence { name, disks_lost, by } => {
             let ask = FenceAsk { disks_lost: *disks_lost, lift: false, driver: by.clone() };
@@ -158,9 +171,32 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
     }
 }
 
-/// How often the result of a check is asked for, in milliseconds, and how many times.
+/// How often an outcome is asked for, in milliseconds.
 const LOOK_EVERY_MS: u64 = 250;
-const LOOKS_MAX: u64 = 480;
+/// How long a check and a canary may take, in milliseconds.
+const CHECK_MS_MAX: u64 = 120_000;
+const CANARY_MS_MAX: u64 = 300_000;
+
+/// Looks at a host until it has done what it was told. Fails if it has not in this time.
+fn wait_for(
+    client: &Client,
+    path: &str,
+    ms_max: u64,
+    is_done: impl Fn(&HostDetail) -> bool,
+) -> Result<HostDetail> {
+    let mut host = client.get::<HostDetail>(path)?;
+    for _ in 0..ms_max / LOOK_EVERY_MS {
+        if is_done(&host) {
+            return Ok(host);
+        }
+        #[expect(clippy::disallowed_methods, reason = "the host tells the cloud, not this, that it is done")]
+        std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
+        host = client.get::<HostDetail>(path)?;
+    }
+    let why =
+        format!("Host {} has not done it yet. See whether it is up: lenticular host list", host.host.name);
+    Err(Unsuccessful::Waiting(why).into())
+}
 
 fn check<W: Write>(
     client: &Client,
@@ -176,21 +212,40 @@ fn check<W: Write>(
         return screen
             .line("The host is told to test itself. Look at the results with `lenticular host show`.");
     }
-    let looks = if wait { LOOKS_MAX } else { 0 };
-    for _ in 0..looks {
-        if host.checks_done >= asked {
-            break;
-        }
-        #[expect(clippy::disallowed_methods, reason = "the host tells the cloud, not this, that it is done")]
-        std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
-        host = client.get::<HostDetail>(&path)?;
-    }
-    if wait && host.checks_done < asked {
-        anyhow::bail!("Host {name} has not tested itself yet. See whether it is up: lenticular host list");
+    if wait {
+        host = wait_for(client, &path, CHECK_MS_MAX, |host| host.checks_done >= asked)?;
     }
     match json {
         true => screen.json(&host),
         false => show(&host, screen),
+    }
+}
+
+fn canary<W: Write>(
+    client: &Client,
+    name: &str,
+    wait: bool,
+    json: bool,
+    screen: &mut Screen<W>,
+) -> Result<()> {
+    let path = format!("/operator/v1/hosts/{}", escape(name));
+    let mut host = client.post::<HostDetail>(&format!("{path}/canary"), &serde_json::json!({}))?;
+    let asked = host.canaries_asked;
+    if !wait && !json {
+        return screen
+            .line("The host is told to run a canary. Look at the result with `lenticular host show`.");
+    }
+    if wait {
+        host = wait_for(client, &path, CANARY_MS_MAX, |host| host.canaries_ended >= asked)?;
+    }
+    match json {
+        true => screen.json(&host)?,
+        false => show(&host, screen)?,
+    }
+    let found = host.checks.iter().find(|(check, ..)| check == "canary");
+    match found.and_then(|(_, trouble, _)| trouble.as_ref()).filter(|_| wait) {
+        Some(why) => Err(Unsuccessful::Refused(format!("Host {name} has not passed: {why}")).into()),
+        None => Ok(()),
     }
 }
 
@@ -345,6 +400,8 @@ mod tests {
             ],
             checks_asked: 1,
             checks_done: 1,
+            canaries_asked: 0,
+            canaries_ended: 0,
             cpu_model: "AMD EPYC 9354P 32-Core Processor".to_owned(),
             heard_at: Some("2026-11-30T09:58:40Z".to_owned()),
             fence: Some(

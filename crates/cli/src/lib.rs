@@ -13,6 +13,7 @@ mod rule;
 mod server;
 mod status;
 mod table;
+mod unsuccessful;
 
 pub use disk::DiskCommand;
 pub use enrol::EnrolCommand;
@@ -22,6 +23,7 @@ pub use project::{ProjectCommand, project};
 pub use rule::{RuleCommand, rule};
 pub use server::{ServerCommand, server};
 pub use status::status;
+pub use unsuccessful::Unsuccessful;
 
 use clap::Args;
 use std::path::PathBuf;

@@ -27,7 +27,7 @@ use command::{
     up::{self, UpArgs},
 };
 use config::AgentConfig;
-use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, RuleCommand, ServerCommand};
+use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, RuleCommand, ServerCommand, Unsuccessful};
 use std::{path::PathBuf, process::ExitCode};
 
 /// An allocator that returns memory: the system's allocator keeps the memory that many threads once used for
@@ -106,7 +106,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say_error(&error);
-            ExitCode::FAILURE
+            let own = error.downcast_ref::<Unsuccessful>();
+            own.map_or(ExitCode::FAILURE, Unsuccessful::exit_code)
         }
     }
 }

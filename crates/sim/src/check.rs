@@ -17,7 +17,7 @@ use lenticular_model::{
         server_group::Policy,
     },
     host::{
-        evidence::BRIDGE,
+        evidence::{BRIDGE, CANARY, Finding},
         host::{Host, PROTOCOL_WITH_DISKS, PROTOCOL_WITH_HOST_ORDERS, SILENT_AFTER_S},
         rule::HostRule,
     },
@@ -51,6 +51,9 @@ impl World {
             if *kind == Kind::Image {
                 self.forget_shelved(after, id);
             }
+            if *kind == Kind::Host {
+                self.check_canaries(after, commit.at);
+            }
             if *kind != Kind::Server {
                 continue;
             }
@@ -68,6 +71,15 @@ impl World {
             && let Err(what) = after.check_indexes()
         {
             self.violate(6, what);
+        }
+    }
+
+    /// Only a few hosts of a zone run a canary at once. The worlds here have too few hosts for more than two.
+    fn check_canaries(&mut self, after: &State, at: Timestamp) {
+        let running = after.hosts.values().filter(|host| host.runs_canary(at));
+        let running: Vec<_> = running.map(|host| (&host.name, &host.canaries)).collect();
+        if running.len() > 2 {
+            self.violate(7, format!("more than two hosts run a canary: {running:?}"));
         }
     }
 
@@ -493,5 +505,8 @@ fn task_name(action: OperationKind) -> &'static str {
 /// Whether a rule of those that clients here make denies a host: it names one kernel. A host that does not say its kernel
 /// is denied too.
 fn denies(rule: &HostRule, host: &Host) -> bool {
+    if rule.check().is_some() {
+        return !host.evidence.get(CANARY).is_some_and(Finding::has_passed);
+    }
     host.versions.get("kernel").is_none_or(|kernel| *kernel == rule.range.to_string())
 }

@@ -147,6 +147,7 @@ impl World {
                 }
                 if self.rng.chance(150) {
                     return admin(match self.plane.published.host_rules.is_empty() {
+                        true if self.rng.chance(500) => ClientRequest::RequireCanary,
                         true => ClientRequest::Deny(format!("6.1.{}", self.rng.range(0, 2))),
                         false => ClientRequest::Allow,
                     });

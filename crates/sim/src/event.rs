@@ -60,6 +60,8 @@ pub(crate) enum ClientRequest {
     Check(HostId),
     /// Adds the rule that denies this kernel.
     Deny(String),
+    /// Adds the rule that requires a canary.
+    RequireCanary,
     /// Removes all rules.
     Allow,
 }
@@ -96,6 +98,7 @@ impl ClientRequest {
             Self::Intent(_, Intent::Disabled { .. }) => "disable host",
             Self::Check(_) => "check host",
             Self::Deny(_) => "deny a kernel",
+            Self::RequireCanary => "require canaries",
             Self::Allow => "remove the rules",
         }
     }
@@ -130,6 +133,7 @@ impl ClientRequest {
             | Self::Intent(..)
             | Self::Check(_)
             | Self::Deny(_)
+            | Self::RequireCanary
             | Self::Allow => None,
         }
     }
@@ -226,6 +230,12 @@ pub(crate) enum Event {
     GuestWrites,
     /// A check of a host ends.
     CheckEnds {
+        host: usize,
+        agent_run: u64,
+        number: u64,
+    },
+    /// A canary ends.
+    CanaryEnds {
         host: usize,
         agent_run: u64,
         number: u64,

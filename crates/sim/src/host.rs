@@ -281,6 +281,7 @@ impl World {
             }
         }
         self.begin_check(n);
+        self.begin_canary(n);
         self.call(n, kept);
     }
 

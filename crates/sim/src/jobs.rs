@@ -34,7 +34,7 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::{
-        evidence::BRIDGE,
+        evidence::{BRIDGE, CANARY},
         host::{Host, Intent},
         observation::{ObservedState, StopReason},
         rule::{Effect, HostRule, Scope as RuleScope, Subject},
@@ -213,7 +213,12 @@ fn run_ask(
         ClientRequest::Readdress(id) => readdress(txn, caller, *id),
         ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
         ClientRequest::Check(id) => command_host::check(txn, caller, *id).map(drop),
-        ClientRequest::Deny(kernel) => deny(txn, caller, kernel),
+        ClientRequest::Deny(kernel) => {
+            add_rule(txn, caller, Effect::Deny, Subject::Version("kernel".to_owned()), kernel)
+        }
+        ClientRequest::RequireCanary => {
+            add_rule(txn, caller, Effect::Require, Subject::Check(CANARY.to_owned()), "*")
+        }
         ClientRequest::Allow => {
             let rules: Vec<HostRuleId> = txn.host_rules.keys().cloned().collect();
             rules.iter().try_for_each(|id| rule::remove(txn, caller, id))
@@ -292,13 +297,13 @@ fn run_blindly(
     Ok(())
 }
 
-/// Adds the rule that denies this kernel, however many hosts it closes.
-fn deny(txn: &mut Txn<'_>, caller: &Caller, kernel: &str) -> Result<()> {
+/// Adds a rule, however many hosts it closes.
+fn add_rule(txn: &mut Txn<'_>, caller: &Caller, effect: Effect, subject: Subject, range: &str) -> Result<()> {
     let new = rule::NewRule {
         name: String::new(),
-        effect: Effect::Deny,
-        subject: Subject::Version("kernel".to_owned()),
-        range: kernel.parse()?,
+        effect,
+        subject,
+        range: range.parse()?,
         scope: RuleScope::All,
         reason: "guests lose time".to_owned(),
         link: None,

@@ -8,7 +8,7 @@ use crate::{
 use lenticular_model::{
     State,
     host::{
-        evidence::{BRIDGE, Evidence, Level, NETWORK, TUNNELS},
+        evidence::{BRIDGE, CANARY, Evidence, Finding, Level, NETWORK, TUNNELS},
         fact::Facts,
         host::{Hypervisor, PROTOCOL_WITH_HOST_ORDERS, Wiring},
         probe::ProbePeer,
@@ -51,6 +51,7 @@ impl Host {
             kernel: text(self.kernel()),
             agent: text("0.1.0".to_owned()),
             checked: None,
+            canary: None,
             booted_at: None,
             versions: Some([("kernel".to_owned(), self.kernel())].into()),
             package_format: None,
@@ -135,6 +136,29 @@ impl World {
         self.after_ms(takes, Event::CheckEnds { host: n, agent_run, number });
     }
 
+    /// Begins the canary that a host's agent was ordered to run, if any.
+    pub(crate) fn begin_canary(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        let Some(agent) = host.agent.as_mut().filter(|_| !host.is_old) else { return };
+        let Some(order) = agent.core.host.begin_canary() else { return };
+        let agent_run = agent.agent_run;
+        let takes = self.rng.range(5_000, 90_000);
+        self.after_ms(takes, Event::CanaryEnds { host: n, agent_run, number: order.number });
+    }
+
+    /// A canary has ended.
+    pub(crate) fn canary_ends(&mut self, n: usize, agent_run: u64, number: u64) {
+        let trouble = self.hosts[n].bridge_down.then(|| "step 'reach' failed".to_owned());
+        if self.hosts[n].live(agent_run).is_none() {
+            return;
+        }
+        note!(self, "{} has run canary {number}: {trouble:?}", self.hosts[n].name);
+        self.coverage.note("canary", if trouble.is_none() { "passed" } else { "failed" });
+        let Some(agent) = self.hosts[n].live(agent_run) else { return };
+        agent.core.canary_ended(number, Evidence::new(CANARY, trouble));
+        self.advance(n);
+    }
+
     /// A check has ended.
     pub(crate) fn check_ends(&mut self, n: usize, agent_run: u64, number: u64) {
         let (facts, evidence) = (self.hosts[n].facts(), self.hosts[n].evidence());
@@ -167,6 +191,10 @@ pub(crate) fn unknown_of(host: &Host, state: &State) -> Option<String> {
     }
     if record.trouble(BRIDGE).is_some() != host.bridge_down {
         return Some(format!("has a switch that does not answer: {}", host.bridge_down));
+    }
+    let passed = record.evidence.get(CANARY).is_some_and(Finding::has_passed);
+    if state.must_run_canary(record) && record.is_up() && !passed {
+        return Some(format!("has to run a canary: {:?}", record.canaries));
     }
     let (ordered, wanted) = (&record.order.probe, state.probe_order(record));
     if *ordered != wanted {

@@ -178,6 +178,7 @@ impl World {
             }
             Event::GuestWrites => self.guests_write(),
             Event::CheckEnds { host, agent_run, number } => self.check_ends(host, agent_run, number),
+            Event::CanaryEnds { host, agent_run, number } => self.canary_ends(host, agent_run, number),
             Event::DiskBack { host, server } => self.put_disk_back(host, server),
             Event::Client => self.client_acts(),
             Event::Fault => self.fault_happens(),
@@ -277,6 +278,7 @@ impl World {
                 Event::ToPlane(Request::Register(..) | Request::Report(..) | Request::Client(..))
                     | Event::AgentStarts(_)
                     | Event::CheckEnds { .. }
+                    | Event::CanaryEnds { .. }
                     | Event::AgentDies { .. }
                     | Event::PlaneDies
                     | Event::PlaneStarts

@@ -7,8 +7,10 @@
 //!                                 └───────────────────────────┘
 //! ```
 
+use lenticular_model::ServerId;
 use lenticular_model::host::{
-    evidence::{BRIDGE, Evidence, Level, TUNNELS},
+    canary::CanaryOrder,
+    evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS},
     fact::Facts,
     host::{HostOrder, Hypervisor},
     probe::ProbeOrder,
@@ -22,6 +24,9 @@ pub(super) struct SavedHost {
     order: HostOrder,
     /// The last check that was carried out.
     checked: u64,
+    /// The last canary that ended.
+    #[serde(default)]
+    canary: u64,
 }
 
 /// What the host knows of itself.
@@ -29,6 +34,7 @@ pub(super) struct SavedHost {
 pub struct HostState {
     saved: SavedHost,
     checking: bool,
+    runs_canary: bool,
     facts: Facts,
     evidence: BTreeMap<String, (Option<String>, Level)>,
     told_facts: Facts,
@@ -48,6 +54,10 @@ impl HostState {
         // The host's record is another than before: its checks are numbered anew.
         if order.check < self.saved.checked {
             self.saved.checked = order.check.saturating_sub(1);
+        }
+        let canaries = order.canary.as_ref().map_or(0, |canary| canary.number);
+        if canaries < self.saved.canary {
+            self.saved.canary = canaries.saturating_sub(1);
         }
         self.saved.order = order;
     }
@@ -91,13 +101,35 @@ impl HostState {
         }
     }
 
+    /// The canary to run now, if one is ordered. Must be answered with [`super::Core::canary_ended`].
+    pub fn begin_canary(&mut self) -> Option<CanaryOrder> {
+        let ordered = self.saved.order.canary.clone();
+        let due = ordered.filter(|canary| !self.runs_canary && canary.number > self.saved.canary);
+        self.runs_canary |= due.is_some();
+        due
+    }
+
+    /// The id of the host's canary; `None` if it never ran one.
+    pub fn canary(&self) -> Option<ServerId> {
+        self.saved.order.canary.as_ref().map(|canary| canary.server_id)
+    }
+
+    pub(super) fn canary_ended(&mut self, number: u64) {
+        self.runs_canary = false;
+        // The control plane gave the last result up when the host changed, so the same one is news.
+        self.told_evidence.remove(CANARY);
+        if self.saved.order.canary.as_ref().is_some_and(|canary| number <= canary.number) {
+            self.saved.canary = number;
+        }
+    }
+
     /// The hosts to ask whether they answer; `None` if the host has no probe port.
     pub fn probe(&self) -> Option<&ProbeOrder> {
         self.saved.order.probe.as_ref()
     }
 
     fn now(&self) -> Facts {
-        Facts { checked: Some(self.saved.checked), ..self.facts.clone() }
+        Facts { checked: Some(self.saved.checked), canary: Some(self.saved.canary), ..self.facts.clone() }
     }
 
     /// Everything, for a registration. Until the next registration, reports have only what changed since.
@@ -175,21 +207,42 @@ mod tests {
     }
 
     #[test]
+    fn each_canary_is_told_also_with_the_same_result() {
+        let order = |number| {
+            let canary = lenticular_model::host::canary::order(Default::default(), 1, number);
+            HostOrder { canary, ..HostOrder::default() }
+        };
+        let mut host = HostState::default();
+        host.order(order(1));
+        for number in [1, 2] {
+            host.order(order(number));
+            assert_eq!(host.begin_canary().map(|canary| canary.number), Some(number));
+            assert_eq!(host.begin_canary(), None, "it runs");
+            host.measured(Facts::default(), vec![Evidence::new(CANARY, None)]);
+            host.canary_ended(number);
+            let (facts, evidence) = host.news();
+            assert_eq!((facts.canary, evidence), (Some(number), vec![Evidence::new(CANARY, None)]));
+            host.told(&facts, &[Evidence::new(CANARY, None)]);
+            assert_eq!(host.news(), (Facts::default(), vec![]));
+        }
+    }
+
+    #[test]
     fn a_check_is_carried_out_once_and_again_after_a_restart_in_between() {
         let mut host = HostState::default();
         assert_eq!(host.begin_check(), None);
-        host.order(HostOrder { check: 3, probe: None });
+        host.order(HostOrder { check: 3, probe: None, canary: None });
         assert_eq!(host.begin_check(), Some(3));
         assert_eq!(host.begin_check(), None, "it is under way");
 
         let mut restarted = HostState::restore(host.saved());
         assert_eq!(restarted.begin_check(), Some(3));
         restarted.checked(3);
-        restarted.order(HostOrder { check: 3, probe: None });
+        restarted.order(HostOrder { check: 3, probe: None, canary: None });
         assert_eq!(restarted.begin_check(), None);
         assert_eq!(restarted.news().0.checked, Some(3));
         // A host that was retired and enrolled again has another record.
-        restarted.order(HostOrder { check: 1, probe: None });
+        restarted.order(HostOrder { check: 1, probe: None, canary: None });
         assert_eq!(restarted.begin_check(), Some(1));
         restarted.checked(1);
         assert_eq!(restarted.news().0.checked, Some(1));

@@ -354,6 +354,13 @@ impl Core {
         self.changed = true;
     }
 
+    /// A canary has ended, with this result.
+    pub fn canary_ended(&mut self, number: u64, evidence: Evidence) {
+        self.host.measured(Facts::default(), vec![evidence]);
+        self.host.canary_ended(number);
+        self.changed = true;
+    }
+
     /// Steps that may begin now. Each must be answered with [`Core::done`].
     pub fn begin(&mut self) -> Vec<(ServerId, Step)> {
         let mut steps = Vec::new();

@@ -38,9 +38,11 @@ use lenticular_wire::agent::{
 };
 use std::{
     future::Future,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -81,8 +83,21 @@ pub struct Nic {
     pub mac: Mac,
     /// The network's MTU, in bytes.
     pub mtu: u32,
+    /// True if the guest starts from the network here, when its disk has no system.
+    pub boots: bool,
     /// The host's side: a `Netdev` of QEMU's, without its `id`.
     pub netdev: serde_json::Value,
+}
+
+/// What a canary said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// Its clock, in seconds since 1970.
+    pub clock_s: i64,
+    /// The probe port of another host that it reached.
+    pub reached: Option<Ipv4Addr>,
+    /// How often it asked for its script: once for each start.
+    pub starts: u64,
 }
 
 /// The hypervisor of a host.
@@ -276,6 +291,17 @@ pub trait Network: Send + Sync {
     /// known is sent as results of checks, again and again. The call does not wait.
     fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Evidence>) {
         let _ = (order, results);
+    }
+
+    /// What the host's canary says, once it fetches its metadata; `None` if the network has no place for a canary.
+    fn beats(&self) -> Option<watch::Receiver<Option<Beat>>> {
+        None
+    }
+
+    /// Pings an address of the probes' network so many times, five a second. Returns how long each answer took.
+    fn ping(&self, address: Ipv4Addr, times: u32) -> Work<'_, Vec<Duration>> {
+        let _ = (address, times);
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     /// Notes the current specification of a guest that may be plugged, for the metadata service. Called at each

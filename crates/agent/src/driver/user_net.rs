@@ -37,7 +37,7 @@ fn plan(guest: &GuestSpec) -> NetPlan {
             }
             None => json!({ "type": "user", "ipv6": false }),
         };
-        plan.nics.push(Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, netdev });
+        plan.nics.push(Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, boots: false, netdev });
     }
     plan
 }

@@ -33,7 +33,7 @@ impl Answer {
         Self { status, kind: "text/plain", body: format!("{text}\n").into_bytes() }
     }
 
-    fn text(text: impl Into<String>) -> Self {
+    pub(super) fn text(text: impl Into<String>) -> Self {
         Self { status: 200, kind: "text/plain", body: text.into().into_bytes() }
     }
 

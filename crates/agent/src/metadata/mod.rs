@@ -4,21 +4,26 @@
 //! The request's network and its source address identify the guest: OVN stops other guests from sending under
 //! that address. Nothing in the request itself counts.
 
+mod canary;
 mod documents;
 mod serve;
 
 pub(crate) use serve::serve;
 
-use crate::link::Call;
+use crate::{driver::Beat, link::Call};
 use ipnet::IpNet;
 use lenticular_model::{Lock, NetworkId, ServerId};
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    sync::{Arc, MutexGuard},
+    sync::{
+        Arc, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+use tokio::sync::watch;
 
 /// The noted specification of a guest on this host.
 #[derive(Debug, Clone)]
@@ -41,6 +46,11 @@ pub(crate) struct Guests {
     dir: PathBuf,
     hand_on: HandOn,
     all: Lock<BTreeMap<ServerId, Noted>>,
+    /// What the host's canary said last, and how often it was started.
+    beat: watch::Sender<Option<Beat>>,
+    canary_starts: AtomicU64,
+    /// The probe ports of other hosts that the canary shall reach.
+    peers: Lock<Vec<Ipv4Addr>>,
 }
 
 /// The asking guest.
@@ -53,7 +63,31 @@ pub(crate) struct Caller {
 
 impl Guests {
     pub(crate) fn new(state_dir: &Path, hand_on: HandOn) -> Self {
-        Self { dir: state_dir.join("guests"), hand_on, all: Lock::default() }
+        let (beat, canary_starts) = (watch::channel(None).0, AtomicU64::new(0));
+        let dir = state_dir.join("guests");
+        Self { dir, hand_on, all: Lock::default(), beat, canary_starts, peers: Lock::default() }
+    }
+
+    /// What the host's canary says.
+    pub(crate) fn beats(&self) -> watch::Receiver<Option<Beat>> {
+        self.beat.subscribe()
+    }
+
+    fn canary_starts(&self) {
+        self.canary_starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn canary_says(&self, clock_s: i64, reached: Option<Ipv4Addr>) {
+        let starts = self.canary_starts.load(Ordering::Relaxed);
+        self.beat.send_replace(Some(Beat { clock_s, reached, starts }));
+    }
+
+    fn peers(&self) -> Vec<Ipv4Addr> {
+        self.peers.lock().clone()
+    }
+
+    pub(crate) fn set_peers(&self, peers: Vec<Ipv4Addr>) {
+        *self.peers.lock() = peers;
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerId, Noted>> {

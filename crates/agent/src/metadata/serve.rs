@@ -1,14 +1,17 @@
 //! Serves one network's guests over HTTP, with limits on every resource that a guest may take.
 
 use super::{
-    Guests,
+    Guests, canary,
     documents::{self, Answer},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use lenticular_model::NetworkId;
+use lenticular_model::{
+    NetworkId,
+    host::canary::{SCRIPT, network_id},
+};
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 
@@ -60,6 +63,7 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     Ok(response(match parts.method {
+        Method::GET if network == network_id() && path.starts_with(SCRIPT) => canary::answer(guests, &path),
         Method::GET => documents::get(guests, &caller, &path),
         Method::POST => match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => documents::post(guests, &caller, &path, &body.to_bytes()).await,

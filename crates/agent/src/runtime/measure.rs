@@ -49,6 +49,7 @@ pub(super) async fn measure(
         kernel: Some(machine::kernel()),
         agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
         checked: None,
+        canary: None,
         booted_at: machine::booted_at(),
         versions: Some(versions),
         package_format: Some(version::package_format()),

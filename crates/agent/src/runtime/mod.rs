@@ -9,6 +9,7 @@
 //!
 //! Neither the loss of the control plane nor the agent's own end affects a running guest.
 
+mod canary;
 mod console;
 mod fetch;
 mod measure;
@@ -126,6 +127,8 @@ pub(crate) struct Runtime {
     checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
     /// A look at the versions in progress: at most one.
     versions: JoinSet<crate::version::Versions>,
+    /// The canary in progress: at most one.
+    canaries: JoinSet<(u64, Evidence)>,
     /// The host's own checks.
     own_checks: JoinSet<()>,
     /// The results of own checks and of the network's probe.
@@ -189,6 +192,7 @@ impl Runtime {
                 Some(release) = self.releases.recv() => self.released(release),
                 Ok(()) = self.network_trouble.changed() => self.network_changed(),
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
+                Some(ended) = self.canaries.join_next() => self.canary_ended(ended),
                 _ = versions.tick() => self.look_at_versions(),
                 Some(seen) = self.results.1.recv() => self.own_check_ended(seen),
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
@@ -241,6 +245,7 @@ impl Runtime {
         }
         self.begin_check();
         self.order_probe();
+        self.begin_canary();
         let guests = self.core.pending_reports();
         self.send_report(guests);
     }

@@ -11,7 +11,7 @@ use crate::{
 use lenticular_model::{
     DiskId, ServerId,
     host::{
-        evidence::{BRIDGE, TUNNELS},
+        evidence::{BRIDGE, CANARY, TUNNELS},
         fact::Facts,
     },
 };
@@ -49,9 +49,7 @@ impl Runtime {
             core.host.measured(Facts::default(), check::pending(&config));
             own_checks = check::begin(&config, &results.0);
         }
-        if core.host.probe().is_some() {
-            core.host.measured(Facts::default(), [BRIDGE, TUNNELS].map(check::pending_of).into());
-        }
+        recall_orders(&mut core, &drivers).await;
         find_guests(&mut core, &drivers).await?;
         // The runtime, which watches the running guests.
         let fuse = super::work::Fuse::new(config.dies_after_steps);
@@ -74,6 +72,7 @@ impl Runtime {
             consoles: Arc::default(),
             checks: JoinSet::new(),
             versions: JoinSet::new(),
+            canaries: JoinSet::new(),
             own_checks,
             results,
             probed: None,
@@ -95,6 +94,20 @@ impl Runtime {
             runtime.watch(id);
         }
         Ok(runtime)
+    }
+}
+
+/// Of what the host was ordered to prove, the last result holds until there is another one.
+async fn recall_orders(core: &mut Core, drivers: &Drivers) {
+    if core.host.probe().is_some() {
+        core.host.measured(Facts::default(), [BRIDGE, TUNNELS].map(check::pending_of).into());
+    }
+    // A canary whose agent ended is no guest.
+    if let Some(canary) = core.host.canary() {
+        core.host.measured(Facts::default(), vec![check::pending_of(CANARY)]);
+        if let Err(failure) = super::canary::clear(drivers, canary).await {
+            tracing::warn!(%failure, "what a canary left cannot be removed");
+        }
     }
 }
 

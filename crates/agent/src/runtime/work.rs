@@ -208,7 +208,7 @@ async fn carry_out(
 async fn change_stillness(drivers: &Drivers, id: ServerId, step: Step) -> Result<Outcome, Failure> {
     let hypervisor = &drivers.hypervisor;
     match step {
-        Step::Wake(of) => return wake(drivers, of).await.map(Outcome::Started),
+        Step::Wake(of) => return wake(drivers, of, |_| ()).await.map(Outcome::Started),
         Step::Pause => hypervisor.pause(id).await?,
         Step::Unpause => hypervisor.unpause(id).await?,
         Step::Suspend(of) => {
@@ -310,13 +310,22 @@ async fn start(drivers: &Drivers, link: &dyn Link, of: Arc<GuestAssignment>) -> 
     drivers.hypervisor.start(&of, paths, net).await
 }
 
-async fn wake(drivers: &Drivers, of: Arc<GuestAssignment>) -> Result<Started, Failure> {
-    let (net, paths) = ready(drivers, &of).await?;
+/// Lets a suspended guest go on, with its network as `change` makes it.
+pub(super) async fn wake(
+    drivers: &Drivers,
+    of: Arc<GuestAssignment>,
+    change: impl FnOnce(&mut NetPlan),
+) -> Result<Started, Failure> {
+    let (mut net, paths) = ready(drivers, &of).await?;
+    change(&mut net);
     drivers.hypervisor.wake(&of, paths, net).await
 }
 
 /// The network and the disks of a guest that gets a process.
-async fn ready(drivers: &Drivers, of: &GuestAssignment) -> Result<(NetPlan, Vec<PathBuf>), Failure> {
+pub(super) async fn ready(
+    drivers: &Drivers,
+    of: &GuestAssignment,
+) -> Result<(NetPlan, Vec<PathBuf>), Failure> {
     let net = drivers.network.plug(of.server_id, &of.guest).await?;
     let mut paths = Vec::new();
     for disk in &of.guest.disks {
@@ -383,7 +392,7 @@ async fn plug(drivers: &Drivers, assignment: &GuestAssignment) -> Result<(), Fai
     drivers.network.plug(assignment.server_id, &assignment.guest).await.map(drop)
 }
 
-async fn remove(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {
+pub(super) async fn remove(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {
     drivers.network.unplug(id).await?;
     drivers.hypervisor.remove(id).await?;
     drivers.disks.remove(id).await

@@ -40,6 +40,13 @@ pub async fn check(ctx: Ctx, Path(name): Path<String>) -> Handled {
     change(&ctx, &name, (202, &why), |txn, caller, id| command::check(txn, caller, id).map(drop)).await
 }
 
+/// `POST /operator/v1/hosts/{host}/canary`
+pub async fn canary(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    policy::check(&ctx.caller, Action::HostCheck, None)?;
+    let why = format!("run a canary on host {name}");
+    change(&ctx, &name, (202, &why), |txn, caller, id| command::run_canary(txn, caller, id).map(drop)).await
+}
+
 /// `POST /operator/v1/hosts/{host}/override`
 pub async fn overrule(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<OverrideAsk>) -> Handled {
     policy::check(&ctx.caller, Action::HostOverride, None)?;
@@ -160,6 +167,8 @@ fn detail(state: &State, host: &Host) -> HostDetail {
             .collect(),
         checks_asked: host.order.check,
         checks_done: host.checked,
+        canaries_asked: host.order.canary.as_ref().map_or(0, |order| order.number),
+        canaries_ended: host.canaries.ended,
         cpu_model: host.hypervisor.cpu_model.clone(),
         heard_at: state.heartbeats.get(&host.id).map(|heartbeat| heartbeat.at.iso()),
         fence,

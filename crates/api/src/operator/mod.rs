@@ -60,6 +60,8 @@ fn table() -> Vec<Route> {
             .answers::<HostDetail>(200, "All that is known of a host."),
         Route::post("check_host", "/operator/v1/hosts/{host}/check", host::check)
             .answers::<HostDetail>(202, "A host measures its facts and tests itself again."),
+        Route::post("canary_host", "/operator/v1/hosts/{host}/canary", host::canary)
+            .answers::<HostDetail>(202, "A host proves that it can run a guest."),
         Route::post("give_up_disk", "/operator/v1/disks/{disk}/give-up", disk::give_up)
             .answers::<Nothing>(200, "A disk that no record explains is given up."),
         Route::post("enrol_host", "/operator/v1/hosts/enrol", enrol::enrol)

@@ -62,6 +62,7 @@ fn facts() -> Facts {
         kernel: text("6.1.0-test"),
         agent: text("0.1.0"),
         checked: None,
+        canary: None,
         booted_at: Some(lenticular_model::Timestamp::default()),
         versions: Some([("kernel".to_owned(), "6.1.119-1".to_owned())].into()),
         package_format: None,

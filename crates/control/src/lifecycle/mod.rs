@@ -1,6 +1,7 @@
 //! The lifecycle of records: consequences of requests and of hosts' reports.
 
 pub mod archive;
+pub mod canary;
 pub mod condition;
 pub mod deletion;
 pub mod disk;

@@ -9,7 +9,7 @@ use lenticular_model::{
     compute::migration::MoveProgress,
     error::{Error, Result},
     host::{
-        evidence::{Evidence, Finding, Level, check_count, check_evidence},
+        evidence::{CANARY, Evidence, Finding, Level, check_count, check_evidence},
         fact::Facts,
         host::{Capacity, Heartbeat, Host, Hypervisor, Intent},
         observation::Observation,
@@ -129,6 +129,7 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         evidence: Default::default(),
         order: Default::default(),
         checked: 0,
+        canaries: Default::default(),
         number: txn.hosts.values().map(|h| h.number).max().unwrap_or(0) + 1,
         silent_since: None,
         fence: None,
@@ -150,6 +151,7 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
         kernel,
         agent,
         checked,
+        canary,
         booted_at,
         versions,
         package_format,
@@ -171,6 +173,10 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.package_format, package_format);
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
+    let ordered = host.order.canary.as_ref().map_or(0, |order| order.number);
+    if let Some(ended) = canary.filter(|ended| *ended <= ordered && *ended > host.canaries.ended) {
+        (host.canaries.ended, host.canaries.ended_at) = (ended, Some(now));
+    }
     for Evidence { check, trouble, level } in evidence.iter().filter(|seen| seen.level != Level::Pending) {
         let same =
             host.evidence.get(check).is_some_and(|known| (&known.trouble, known.level) == (trouble, *level));
@@ -191,9 +197,13 @@ fn put_if_changed(txn: &mut Txn<'_>, host: Host) {
     match txn.hosts.get(&host.id) {
         Some(known) if **known == host => {}
         Some(known) => {
-            // An override was given for the host as it was.
-            let overrides = if host.is_unchanged_since(known) { host.overrides } else { Default::default() };
-            txn.put(Host { updated_at: Some(txn.now), overrides, ..host });
+            let mut host = Host { updated_at: Some(txn.now), ..host };
+            if !host.is_unchanged_since(known) {
+                // Overrides were given for the host as it was, and so was its proof.
+                host.overrides.clear();
+                host.evidence.remove(CANARY);
+            }
+            txn.put(host);
         }
         None => txn.put(host),
     }

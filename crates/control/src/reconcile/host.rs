@@ -1,7 +1,7 @@
-//! The host controller: notices that a host falls silent or sends heartbeats again, admits hosts, ends overrides, and says
-//! which hosts a host probes.
+//! The host controller: notices that a host falls silent or sends heartbeats again, admits hosts, ends overrides, says
+//! which hosts a host probes, and has it run canaries.
 
-use crate::lifecycle::host::admit_if_proven;
+use crate::lifecycle::{canary, host::admit_if_proven};
 use lenticular_model::{
     HostId, Timestamp, Txn,
     host::host::{Host, SILENT_AFTER_S},
@@ -9,7 +9,7 @@ use lenticular_model::{
 
 /// One step for one host.
 pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
-    let wakes = [note_silence(id, txn), end_overrides(id, txn)];
+    let wakes = [note_silence(id, txn), end_overrides(id, txn), canary::advance(txn, id)];
     order_probe(id, txn);
     // What spoke against the host may be over: a rule, or siblings that were newer.
     admit_if_proven(txn, id);

@@ -2,11 +2,12 @@
 //! waits for something is named here, and does not poll.
 
 use super::Key;
+use crate::lifecycle::canary;
 use lenticular_model::{
     HostId, Kind, Record, ServerId, State,
     change::Pair,
     compute::{disk::Disk, migration::Migration, server::Server},
-    host::host::Host,
+    host::{evidence::CANARY, host::Host},
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -18,6 +19,12 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
         Kind::HostRule | Kind::Aggregate => {
             keys.extend(new.migrations.keys().copied().map(Key::Migration));
             of_unadmitted(new, keys);
+            if [old, new]
+                .iter()
+                .any(|state| state.host_rules.values().any(|rule| rule.check() == Some(CANARY)))
+            {
+                keys.extend(new.hosts.keys().copied().map(Key::Host));
+            }
         }
         Kind::Heartbeat => keys.extend(id.parse().map(Key::Host)),
         Kind::Server => of_server(old, new, id, keys),
@@ -49,6 +56,12 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     {
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
+    }
+    // Others of its zone wait for their turn.
+    if pair.differs(|host| (host.canaries.ended, host.is_up()))
+        && let Some(host) = pair.each().next()
+    {
+        keys.extend(canary::waiting(new, &host.zone).map(Key::Host));
     }
     if pair.differs(|host| (host.answers_probes(), host.name.clone())) {
         keys.extend(new.probe_askers(id).map(Key::Host));

@@ -8,6 +8,7 @@ use crate::{
     AggregateId, HostId,
     host::{
         host::{Capacity, Host, Hypervisor},
+        rule::Scope,
         version::PackageFormat,
     },
     index::Taken,
@@ -76,6 +77,15 @@ pub struct HostClass {
 }
 
 impl HostClass {
+    /// True if the class is in a rule's scope.
+    pub fn is_in(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::All => true,
+            Scope::Zone(zone) => self.zone == *zone,
+            Scope::Aggregate(id) => self.aggregates.contains(id),
+        }
+    }
+
     /// True if the hosts report that they did not pass the check.
     pub fn fails(&self, check: &str) -> bool {
         self.checks.get(check) == Some(&false)

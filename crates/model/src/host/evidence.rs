@@ -17,6 +17,9 @@ pub const BRIDGE: &str = "bridge";
 /// The check whether the probe ports of other hosts answer, through the tunnels.
 pub const TUNNELS: &str = "tunnels";
 
+/// The check whether the host can run a guest, from its building to its removal.
+pub const CANARY: &str = "canary";
+
 /// The longest text of a fact or of evidence, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4_096;
 /// The most checks of a host.

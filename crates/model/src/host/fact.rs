@@ -60,6 +60,8 @@ facts! {
     agent: String,
     /// The last check that the agent carried out, of those that operators asked for.
     checked: u64,
+    /// The last canary that ended, of those that were ordered.
+    canary: u64,
     /// When the kernel booted, by the host's own clock.
     booted_at: Timestamp,
     /// The versions of software on the host, by their names (`super::rule::VERSION_NAMES`).

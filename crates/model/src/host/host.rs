@@ -1,6 +1,7 @@
 //! Hosts that run servers, and the time of each host's last heartbeat.
 
 use super::{
+    canary::{self, CanaryOrder},
     evidence::{self, Findings},
     probe::{self, ProbeOrder},
     version::PackageFormat,
@@ -74,6 +75,9 @@ pub struct HostOrder {
     /// The hosts that the host asks whether they answer; `None` for hosts without a probe port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeOrder>,
+    /// The canary that the host runs; `None` if it never had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryOrder>,
 }
 
 /// The network driver that connects guests on a host.
@@ -270,6 +274,9 @@ record! {
         /// The last check that the agent carried out, of those that operators asked for.
         #[serde(default)]
         pub checked: u64,
+        /// The canaries that the host ran.
+        #[serde(default)]
+        pub canaries: Canaries,
         /// A number for old clients.
         pub number: u64,
         /// The start of the host's silence; `None` while it sends heartbeats.
@@ -287,6 +294,20 @@ record! {
         #[serde(default)]
         pub share: Share,
     }
+}
+
+/// The canaries that a host ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canaries {
+    /// The last one that ended, of those that were ordered.
+    #[serde(default)]
+    pub ended: u64,
+    /// When the last one was ordered.
+    #[serde(default)]
+    pub ordered_at: Option<Timestamp>,
+    /// When the last one ended.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
 }
 
 record! {
@@ -324,6 +345,13 @@ impl Host {
     pub fn probe_addresses(&self) -> Option<(Mac, Ipv4Addr)> {
         let has_port = matches!(self.hypervisor.wiring.driver.as_str(), "ovn" | "sim");
         probe::addresses(self.number).filter(|_| has_port)
+    }
+
+    /// True while it runs a canary, as far as the control plane waits for it.
+    pub fn runs_canary(&self, now: Timestamp) -> bool {
+        let ordered = self.order.canary.as_ref().is_some_and(|order| order.number > self.canaries.ended);
+        let ends = self.canaries.ordered_at.map(|at| at.plus_s(canary::ENDS_WITHIN_S));
+        ordered && self.is_up() && ends.is_some_and(|ends| now < ends)
     }
 
     /// True if other hosts ask it whether it answers. Agents without probes do not answer.

@@ -60,10 +60,11 @@ pub fn port_name(host: HostId) -> String {
 
 /// The Ethernet address and the address of the probe port of the host with this number; `None` beyond the network's range.
 pub fn addresses(number: u64) -> Option<(Mac, Ipv4Addr)> {
-    // The network's own address and the router's come before the hosts'.
-    let number = number.saturating_add(2);
-    let hosts = u32::MAX >> PREFIX;
-    let low = u32::try_from(number).ok().filter(|low| *low < hosts)?;
+    // The addresses of the network, of the router and of the metadata service come before the hosts', and canaries have
+    // the upper half.
+    let number = number.saturating_add(3);
+    let range = u32::MAX >> PREFIX;
+    let low = u32::try_from(number).ok().filter(|low| *low < range >> 1)?;
     let [_, a, b, c] = low.to_be_bytes();
-    Some((Mac([0x0a, 0x6c, 1, a, b, c]), Ipv4Addr::from_bits(ROUTER.to_bits() & !hosts | low)))
+    Some((Mac([0x0a, 0x6c, 1, a, b, c]), Ipv4Addr::from_bits(ROUTER.to_bits() & !range | low)))
 }

@@ -19,7 +19,7 @@ use super::{
     candidate::HostClass,
     evidence::{BRIDGE, TUNNELS},
     host::Host,
-    rule::{Effect, HostRule, Scope, Subject},
+    rule::{Effect, HostRule, Subject},
 };
 use crate::State;
 
@@ -187,12 +187,7 @@ pub fn is_open(state: &State, host: &Host) -> bool {
 /// How the hosts of a class break a rule, up to the rule's name; `None` if they keep it. What a host does not report
 /// is unknown, and unknown never passes.
 pub fn breach(rule: &HostRule, class: &HostClass) -> Option<String> {
-    let concerned = match &rule.scope {
-        Scope::All => true,
-        Scope::Zone(zone) => class.zone == *zone,
-        Scope::Aggregate(id) => class.aggregates.contains(id),
-    };
-    if !concerned {
+    if !class.is_in(&rule.scope) {
         return None;
     }
     match &rule.subject {

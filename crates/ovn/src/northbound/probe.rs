@@ -1,12 +1,20 @@
-//! The network of the hosts' probe ports: a logical switch, a router on it that each host's switch answers for, and a
-//! port for each host.
+//! The network of the hosts' probe ports: a logical switch, a router on it that each host's switch answers for, and two
+//! ports for each host: its own and its canary's.
 
 use super::{Key, RowId, router::options, row::Row, schema::Table};
 use crate::ovsdb::Datum;
 use lenticular_model::{
     HostId, State,
-    host::probe::{PREFIX, ROUTER, port_name, router_mac},
+    host::{
+        canary::{self, METADATA, SCRIPT, network_id},
+        probe::{PREFIX, ROUTER, port_name, router_mac},
+    },
+    network::{
+        mtu::TUNNELED,
+        network::{METADATA_V4, metadata_mac, metadata_port},
+    },
 };
+use std::net::Ipv4Addr;
 
 const ROUTER_PORT: &str = "probe-router-port";
 
@@ -37,10 +45,38 @@ pub(super) fn network_rows() -> Vec<Row> {
             .with("addresses", Datum::one("router"))
             .with("options", Datum::map([("router-port", ROUTER_PORT)]))
             .inside(switch(), "ports"),
+        // Each host answers here for the metadata of its canary. Its address in the network is the way there.
+        Row::new(RowId::part(Table::LogicalSwitchPort, Key::ProbeNetwork, "metadata"))
+            .with_one("name", metadata_port(network_id()))
+            .with_one("type", "localport")
+            .with("addresses", Datum::one(format!("{} {METADATA} {METADATA_V4}", metadata_mac(network_id()))))
+            .inside(switch(), "ports"),
+        Row::new(dhcp_row())
+            .with_one(
+                "cidr",
+                format!("{}/{PREFIX}", Ipv4Addr::from_bits(ROUTER.to_bits() & !(u32::MAX >> PREFIX))),
+            )
+            .with("options", Datum::map(dhcp_options())),
     ]
 }
 
-/// A host's port; none if the host is not on OVN.
+fn dhcp_row() -> RowId {
+    RowId::part(Table::DhcpOptions, Key::ProbeNetwork, "dhcp")
+}
+
+/// The options for canaries: their firmware starts what the boot file's name leads to.
+fn dhcp_options() -> [(&'static str, String); 6] {
+    [
+        ("server_id", ROUTER.to_string()),
+        ("server_mac", router_mac().to_string()),
+        ("lease_time", "3600".to_owned()),
+        ("mtu", TUNNELED.to_string()),
+        ("router", METADATA.to_string()),
+        ("bootfile_name", format!("\"http://{METADATA_V4}{SCRIPT}\"")),
+    ]
+}
+
+/// The ports of a host and of its canary; none if the host is not on OVN.
 pub(super) fn host_rows(state: &State, id: HostId) -> Vec<Row> {
     let Some(host) = state.hosts.get(&id).filter(|host| host.hypervisor.wiring.is_ovn()) else {
         return Vec::new();
@@ -54,5 +90,16 @@ pub(super) fn host_rows(state: &State, id: HostId) -> Vec<Row> {
         .with("port_security", Datum::set([own]))
         .with("options", Datum::map([("requested-chassis", host.name.as_str())]))
         .inside(switch(), "ports");
-    vec![row]
+    let canary = canary::addresses(host.number).map(|(mac, address)| {
+        let own = format!("{mac} {address}");
+        Row::new(RowId::part(Table::LogicalSwitchPort, Key::Probe(id), "canary"))
+            .with_one("name", canary::port_id(id).to_string())
+            .with_one("enabled", true)
+            .with("addresses", Datum::set([own.clone()]))
+            .with("port_security", Datum::set([own]))
+            .with("options", Datum::map([("requested-chassis", host.name.as_str())]))
+            .with_ref("dhcpv4_options", dhcp_row())
+            .inside(switch(), "ports")
+    });
+    std::iter::once(row).chain(canary).collect()
 }

@@ -303,6 +303,12 @@ pub struct HostDetail {
     pub checks_asked: u64,
     /// The last of those that the host carried out.
     pub checks_done: u64,
+    /// How many canaries the host was told to run.
+    #[serde(default)]
+    pub canaries_asked: u64,
+    /// The last canary that ended.
+    #[serde(default)]
+    pub canaries_ended: u64,
     /// Its CPU.
     pub cpu_model: String,
     /// When the host last made contact.

@@ -12,7 +12,7 @@ mod switch;
 pub use config::{OvnConfig, Physical};
 
 use super::{
-    NetPlan, Network, Nic, Work, file_failure,
+    Beat, NetPlan, Network, Nic, Work, file_failure,
     guest_user::{self, GuestUser},
 };
 use crate::{
@@ -27,11 +27,14 @@ use lenticular_model::{
     host::{evidence::Evidence, host::Wiring, probe::ProbeOrder},
 };
 use lenticular_wire::agent::{GuestSpec, PortSpec};
+use namespace::Namespace;
 use place::Places;
 use serde_json::json;
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use switch::{Switch, has_device, ip};
 use tokio::{
@@ -56,6 +59,8 @@ pub struct OvnNetwork {
     trouble: watch::Receiver<Option<String>>,
     /// What the probe shall do.
     probe: watch::Sender<Option<probe::Ordered>>,
+    /// The namespace of the probe port, while there is one.
+    probe_place: watch::Receiver<Option<Arc<Namespace>>>,
     /// Ended with the driver.
     _tasks: JoinSet<()>,
 }
@@ -99,11 +104,22 @@ impl OvnNetwork {
         tasks.spawn(health::watch(switch.clone(), told));
         probe::remove_port(&switch).await?;
         let (probe, ordered) = watch::channel(None);
-        tasks.spawn(probe::run(switch.clone(), ordered));
+        let (place, probe_place) = watch::channel(None);
+        tasks.spawn(probe::run(switch.clone(), ordered, place));
         let noting = Lock::default();
         let guest_dirs = state_dir.join("guests");
-        let network =
-            Self { switch, guests, places, notes, guest_dirs, noting, trouble, probe, _tasks: tasks };
+        let network = Self {
+            switch,
+            guests,
+            places,
+            notes,
+            guest_dirs,
+            noting,
+            trouble,
+            probe,
+            probe_place,
+            _tasks: tasks,
+        };
         network.recall();
         network.clear_lost_taps().await?;
         network.places.sync().await;
@@ -243,7 +259,7 @@ fn nic(port: &PortSpec, tap: &str) -> Nic {
     // The switch in user space does not know the header by which a guest leaves checksums to its host.
     let netdev =
         json!({ "type": "tap", "ifname": tap, "script": "no", "downscript": "no", "vnet_hdr": false });
-    Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, netdev }
+    Nic { slot: port.slot, mac: port.mac, mtu: port.mtu, boots: false, netdev }
 }
 
 impl Network for OvnNetwork {
@@ -257,7 +273,25 @@ impl Network for OvnNetwork {
     }
 
     fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Evidence>) {
+        let peers = order.iter().flat_map(|order| &order.peers).map(|peer| peer.address);
+        self.guests.set_peers(peers.collect());
         self.probe.send_replace(order.map(|order| (order, results.clone())));
+    }
+
+    fn beats(&self) -> Option<watch::Receiver<Option<Beat>>> {
+        Some(self.guests.beats())
+    }
+
+    fn ping(&self, address: Ipv4Addr, times: u32) -> Work<'_, Vec<Duration>> {
+        let mut place = self.probe_place.clone();
+        Box::pin(async move {
+            let lost = |_| Failure::new("The host's network has ended.", "no probe port");
+            let place = place.wait_for(Option::is_some).await.map_err(lost)?.clone();
+            match place {
+                Some(place) => probe::ping(&place, address, times).await,
+                None => Ok(Vec::new()),
+            }
+        })
     }
 
     fn note(&self, server: ServerId, guest: &GuestSpec) {

@@ -20,14 +20,17 @@ use lenticular_model::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
-    net::UdpSocket,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UdpSocket},
     sync::{mpsc, watch},
-    time::MissedTickBehavior,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
 };
 
 /// The device in the switch, and its mark in the switch's database.
@@ -36,8 +39,12 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How soon a port that could not be made is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Follows the orders until their sender ends.
-pub(super) async fn run(switch: Arc<Switch>, mut orders: watch::Receiver<Option<Ordered>>) {
+/// Follows the orders until their sender ends. `place` has the port's namespace while there is a port.
+pub(super) async fn run(
+    switch: Arc<Switch>,
+    mut orders: watch::Receiver<Option<Ordered>>,
+    place: watch::Sender<Option<Arc<Namespace>>>,
+) {
     let mut starts = switch.starts.clone();
     loop {
         let Some((order, results)) = orders.borrow_and_update().clone() else {
@@ -56,11 +63,13 @@ pub(super) async fn run(switch: Arc<Switch>, mut orders: watch::Receiver<Option<
             }
         };
         tracing::info!(address = %order.address, "the host has a probe port");
+        place.send_replace(Some(pings.namespace.clone()));
         tokio::select! {
             () = pings.ask(order, results, &mut orders) => {}
             // The switch's process has lost the device.
             started = starts.changed() => if started.is_err() { return },
         }
+        place.send_replace(None);
         if let Err(failure) = remove_port(&switch).await {
             tracing::warn!(%failure, "the host's probe port is left behind");
         }
@@ -79,7 +88,9 @@ pub(super) async fn remove_port(switch: &Switch) -> Result<(), Failure> {
 struct Pings {
     /// A raw socket for ICMP. It is used as tokio's type for datagrams, which has the same calls.
     socket: UdpSocket,
-    _namespace: Namespace,
+    namespace: Arc<Namespace>,
+    /// Answers the canaries of other hosts.
+    _answering: JoinSet<()>,
 }
 
 impl Pings {
@@ -96,15 +107,11 @@ impl Pings {
         let namespace = Namespace::with_device(DEVICE, "probe").await?;
         namespace.ip(&format!("address add {address}/{PREFIX} dev {DEVICE}")).await?;
         namespace.ip(&format!("link set {DEVICE} mtu {TUNNELED} up")).await?;
-        let what = "opening the probe's socket";
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let open = move || -> std::io::Result<std::net::UdpSocket> {
-            let family = AddressFamily::INET;
-            Ok(rustix::net::socket_with(family, SocketType::RAW, flags, Some(ipproto::ICMP))?.into())
-        };
-        let socket = namespace.open(what, open).await?;
-        let socket = UdpSocket::from_std(socket).map_err(|error| file_failure(what, &error))?;
-        Ok(Self { socket, _namespace: namespace })
+        let namespace = Arc::new(namespace);
+        let socket = open_socket(&namespace).await?;
+        let mut answering = JoinSet::new();
+        answering.spawn(answer_canaries(namespace.open("listening for canaries", listen).await?));
+        Ok(Self { socket, namespace, _answering: answering })
     }
 
     /// Asks until the order names another port, or nothing.
@@ -124,7 +131,7 @@ impl Pings {
             tokio::select! {
                 // Answers first: an agent that stood still has them waiting.
                 biased;
-                answer = self.answer() => if let Some((address, answered, bytes)) = answer
+                answer = next_answer(&self.socket) => if let Some((address, answered, bytes)) = answer
                     && answered == sequence
                 {
                     reaches.answered(Target { address, full: bytes == usize::from(FULL) });
@@ -158,24 +165,101 @@ impl Pings {
 
     /// Sends one question. One that cannot be sent counts as not answered.
     fn send(&self, target: Target, sequence: u16) {
-        let packet = echo(sequence, if target.full { FULL } else { SMALL });
-        let to = SocketAddrV4::new(target.address, 0);
-        if let Err(error) = self.socket.try_send_to(&packet, to.into()) {
-            tracing::debug!(%error, address = %target.address, "a probe was not sent");
+        send_echo(&self.socket, target.address, sequence, if target.full { FULL } else { SMALL });
+    }
+}
+
+/// Opens a socket for pings at the probe port.
+async fn open_socket(namespace: &Namespace) -> Result<UdpSocket, Failure> {
+    let what = "opening the probe's socket";
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let open = move || -> std::io::Result<std::net::UdpSocket> {
+        let family = AddressFamily::INET;
+        Ok(rustix::net::socket_with(family, SocketType::RAW, flags, Some(ipproto::ICMP))?.into())
+    };
+    let socket = namespace.open(what, open).await?;
+    UdpSocket::from_std(socket).map_err(|error| file_failure(what, &error))
+}
+
+/// Sends one question. One that cannot be sent counts as not answered.
+fn send_echo(socket: &UdpSocket, address: Ipv4Addr, sequence: u16, bytes: u16) {
+    if let Err(error) = socket.try_send_to(&echo(sequence, bytes), SocketAddrV4::new(address, 0).into()) {
+        tracing::debug!(%error, %address, "a ping was not sent");
+    }
+}
+
+/// The next answer: who sent it, to which question, and its bytes with the header. `None` for another packet.
+async fn next_answer(socket: &UdpSocket) -> Option<(Ipv4Addr, u16, usize)> {
+    let mut packet = [0; 2048];
+    match socket.recv(&mut packet).await {
+        Ok(length) => read(&packet[..length]),
+        Err(error) => {
+            tracing::debug!(%error, "an answer to a ping cannot be read");
+            tokio::time::sleep(EVERY).await;
+            None
         }
     }
+}
 
-    /// The next answer: who sent it, to which question, and its bytes with the header. `None` for another packet.
-    async fn answer(&self) -> Option<(Ipv4Addr, u16, usize)> {
-        let mut packet = [0; 2048];
-        match self.socket.recv(&mut packet).await {
-            Ok(length) => read(&packet[..length]),
-            Err(error) => {
-                tracing::debug!(%error, "an answer to a probe cannot be read");
-                tokio::time::sleep(EVERY).await;
-                None
+/// The pause between the pings of [`ping`].
+const PING_EVERY: Duration = Duration::from_millis(200);
+
+/// Pings an address so many times. Returns how long each answer took; the last one has a second for its answer.
+pub(super) async fn ping(
+    namespace: &Namespace,
+    address: Ipv4Addr,
+    times: u32,
+) -> Result<Vec<Duration>, Failure> {
+    let socket = open_socket(namespace).await?;
+    let (mut sent, mut took) = (BTreeMap::new(), Vec::new());
+    let mut every = tokio::time::interval(PING_EVERY);
+    let over = tokio::time::sleep(PING_EVERY * times + EVERY);
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            biased;
+            answer = next_answer(&socket) => if let Some((from, sequence, _)) = answer
+                && from == address
+                && let Some(at) = sent.remove(&sequence)
+            {
+                took.push(Instant::elapsed(&at));
+            },
+            () = &mut over => return Ok(took),
+            _ = every.tick(), if sent.len() + took.len() < times as usize => {
+                let sequence = (sent.len() + took.len()) as u16;
+                send_echo(&socket, address, sequence, SMALL);
+                sent.insert(sequence, Instant::now());
             }
         }
+    }
+}
+
+fn listen() -> std::io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers every request at the probe port with a few packets, one request after another.
+async fn answer_canaries(listener: std::net::TcpListener) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let body = "canary\n".repeat(1_000);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let answer = head + &body;
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(EVERY).await;
+            continue;
+        };
+        let one = async {
+            stream.read(&mut [0; 1024]).await?;
+            stream.write_all(answer.as_bytes()).await?;
+            stream.shutdown().await?;
+            // Until the other side has closed, too: an earlier end could take what it has not read.
+            stream.read(&mut [0; 1024]).await
+        };
+        // A canary may end at any time.
+        let _ = tokio::time::timeout(EVERY * 5, one).await;
     }
 }
 

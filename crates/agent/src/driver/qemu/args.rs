@@ -303,12 +303,21 @@ pub(super) fn netdev(nic: &Nic) -> Value {
     netdev
 }
 
+/// The place of an interface among what a guest starts from: after its disks.
+const BOOTS_LAST: u32 = 9;
+
 /// The guest's side of an interface.
 pub(super) fn device(nic: &Nic) -> Value {
-    json!({
+    let mut device = json!({
         "driver": "virtio-net-pci", "id": format!("nic{}", nic.slot), "bus": format!("place{}", nic.slot),
         "netdev": format!("net{}", nic.slot), "mac": nic.mac, "romfile": "", "host_mtu": nic.mtu,
-    })
+    });
+    if let (true, Some(fields)) = (nic.boots, device.as_object_mut()) {
+        // QEMU's own firmware for the network, after the disks.
+        fields.remove("romfile");
+        fields.insert("bootindex".to_owned(), json!(BOOTS_LAST));
+    }
+    device
 }
 
 /// The arguments for a guest from another host: QEMU waits for the memory, and does not run the guest by itself.
@@ -329,7 +338,7 @@ mod tests {
         let swap = DiskSpec { id: DiskId::from_random([9; 16]), ..assignment.guest.disks[0].clone() };
         assignment.guest.disks.push(swap);
         let mac = "fa:16:3e:00:00:01".parse().unwrap();
-        let nic = Nic { slot: 1, mac, mtu: 1442, netdev: json!({"type": "user"}) };
+        let nic = Nic { slot: 1, mac, mtu: 1442, boots: false, netdev: json!({"type": "user"}) };
         let net = NetPlan { nics: vec![nic], forwards_ssh: true, carries_ipv6: false };
         let disks = ["root.qcow2", "swap.qcow2"].map(Path::new);
         let lines = |kvm, layout| {

@@ -1,5 +1,6 @@
 //! Operators' settings of a host, and their orders about it.
 
+use crate::lifecycle::canary;
 use lenticular_model::{
     HostId, Txn,
     error::{Error, Result},
@@ -35,6 +36,25 @@ pub fn check(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<u64> {
     let number = host.order.check + 1;
     txn.update::<Host>(&id, |host| host.order.check = number);
     Ok(number)
+}
+
+/// Has a host run a canary. Returns its number; it has ended once `Host::canaries` says so.
+///
+/// # Errors
+/// The caller may not, or the host has no probe port that answers.
+pub fn run_canary(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<u64> {
+    policy::check(caller, Action::HostCheck, None)?;
+    let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    if !host.answers_probes() {
+        return Err(Error::conflict(format!(
+            "Host {} cannot run a canary: it is not up, or its agent has no probe port. Canaries run on hosts with OVN.",
+            host.name
+        )));
+    }
+    match host.order.canary.as_ref().filter(|_| host.runs_canary(txn.now)) {
+        Some(running) => Ok(running.number),
+        None => Ok(canary::order(txn, &host)),
+    }
 }
 
 /// How long an override may last, in seconds.

@@ -5,7 +5,7 @@ use lenticular_model::{
     error::{Error, Result},
     host::{
         candidate::{Availability, HostClass},
-        evidence::{HYPERVISOR, NETWORK},
+        evidence::{CANARY, HYPERVISOR, NETWORK},
         host::Host,
         readiness,
         rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES, check_link, check_reason},
@@ -177,7 +177,7 @@ fn check_subject(state: &State, new: &NewRule) -> Result<()> {
         }
         Subject::Check(name) => {
             let own = state.hosts.values().flat_map(|host| host.evidence.keys().map(String::as_str));
-            let known: BTreeSet<&str> = own.chain([HYPERVISOR, NETWORK]).collect();
+            let known: BTreeSet<&str> = own.chain([CANARY, HYPERVISOR, NETWORK]).collect();
             let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
             match known.contains(name.as_str()) {
                 true => Ok(()),
