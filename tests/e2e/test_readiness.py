@@ -168,6 +168,20 @@ def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
     member = next(r["id"] for r in cloud.get("/identity/v3/roles")["roles"] if r["name"] == "member")
     assert cloud.request("PUT", f"/identity/v3/projects/{project}/users/{user}/roles/{member}").status_code == 204
     token = cloud.login("tenant", "s3cret", "tenant")
+    # Who holds the role operator on the system has hosts prove themselves, and overrules nothing.
+    operator = cloud.post("/identity/v3/roles", {"role": {"name": "operator"}})["role"]["id"]
+    assert cloud.request("PUT", f"/identity/v3/system/users/{user}/roles/{operator}").status_code == 204
+    identity = {"methods": ["password"], "password": {"user": {"name": "tenant", "domain": {"id": "default"}, "password": "s3cret"}}}
+    answer = cloud.request("POST", "/identity/v3/auth/tokens", token="",
+                           json={"auth": {"identity": identity, "scope": {"system": {"all": True}}}})
+    system = answer.headers["X-Subject-Token"]
+    for method, path, body, status in [("GET", RULES, None, 200), ("GET", "/operator/v1/status", None, 200),
+                                       ("POST", "/operator/v1/hosts/sim-0001/check", {}, 202),
+                                       ("POST", "/operator/v1/hosts/sim-0001/canary", {}, 202),
+                                       ("POST", RULES, rule, 403),
+                                       ("POST", "/operator/v1/hosts/sim-0001/admit", {"reason": "x"}, 403),
+                                       ("POST", "/operator/v1/hosts/sim-0001/override", {"line": "rule bad-kernel"}, 403)]:
+        assert cloud.request(method, path, token=system, json=body).status_code == status, (method, path)
     for method, path, body in [("GET", RULES, None), ("POST", RULES, rule), ("GET", "/operator/v1/status", None),
                                ("POST", f"{RULES}/bad-kernel/remove", {}),
                                ("POST", "/operator/v1/hosts/sim-0001/override", {"line": "rule bad-kernel"})]:

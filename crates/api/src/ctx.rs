@@ -309,7 +309,10 @@ pub fn target(scope: &Scope) -> Target {
 pub fn caller(state: &State, token: &Payload, request_id: String) -> Caller {
     let level = match &token.scope {
         Scope::Unscoped => RoleLevel::None,
-        scope => State::level_of(&state.roles_by(token.user_id, &target(scope), token.proof)),
+        scope => {
+            let target = target(scope);
+            State::level_of(&state.roles_by(token.user_id, &target, token.proof), &target)
+        }
     };
     Caller { user_id: token.user_id, scope: token.scope.clone(), level, request_id }
 }

@@ -401,7 +401,12 @@ fn roles_imply_others_in_chains_and_circles_but_never_admin() {
     cloud.grant(Actor::User(user), Target::Project(project), false, own);
     assert_eq!(cloud.names(user, project, Proof::Own), ["one", "three", "two"]);
     let roles = cloud.state.roles_on(user, &Target::Project(project));
-    assert_eq!(State::level_of(&roles), RoleLevel::None);
+    assert_eq!(State::level_of(&roles, &Target::Project(project)), RoleLevel::None);
+    // A role called operator is one on the system alone.
+    let operator = cloud.state.roles[&one].clone();
+    let operator = [std::sync::Arc::new(Role { name: "operator".to_owned(), ..Role::clone(&operator) })];
+    assert_eq!(State::level_of(&operator, &Target::Project(project)), RoleLevel::None);
+    assert_eq!(State::level_of(&operator, &Target::System), RoleLevel::Operator);
     let (top, member) = (cloud.role("admin"), cloud.role("member"));
     assert_eq!(kind(cloud.run(|txn| role::imply(txn, &admin(), one, top))), Some(Kind::Forbidden));
     assert_eq!(kind(cloud.run(|txn| role::imply(txn, &admin(), one, own))), Some(Kind::Forbidden));

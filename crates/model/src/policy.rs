@@ -1,6 +1,7 @@
 //! The access policy: one table for every action of the cloud, with OpenStack's default roles.
 //!
-//! Roles imply each other downwards: admin, manager, member, reader. The token's scope decides where a role counts:
+//! Roles imply each other downwards: admin, manager, member, reader. The role operator is no role of OpenStack's: it exists
+//! if an administrator makes a role of that name, counts on the system alone, and is above reader there. The token's scope decides where a role counts:
 //!
 //! | scope of the token | Keystone | Nova, Neutron, Glance, Placement | operators' API |
 //! |---|---|---|---|
@@ -9,6 +10,7 @@
 //! | domain, admin or manager | users, groups, projects and grants of that domain | nothing | nothing |
 //! | domain, reader | reads what is in that domain | nothing | nothing |
 //! | system, admin | everything | nothing | everything |
+//! | system, operator | reads everything | nothing | reads; has hosts prove themselves, and asks why a server is where it is |
 //! | system, reader | reads everything | nothing | reads |
 //! | none | its own user | its own key pairs, public facts | nothing |
 //!
@@ -30,12 +32,17 @@ pub enum RoleLevel {
     Member,
     /// May manage the project.
     Manager,
+    /// May read, and look after hosts: on the system alone, where members and managers may only read.
+    Operator,
     /// May do everything.
     Admin,
 }
 
+/// The name of the role whose holders look after hosts.
+pub const OPERATOR: &str = "operator";
+
 impl RoleLevel {
-    /// The level that a role of this name gives.
+    /// The level that a role of this name gives everywhere.
     pub fn of(name: &str) -> Self {
         match name {
             "admin" => Self::Admin,
@@ -122,6 +129,8 @@ pub enum Rule {
     Member,
     /// Managers of the project, and admins.
     Manager,
+    /// The operators' API alone: admins, and operators of the system.
+    Operator,
     /// Admins.
     Admin,
     /// Keystone alone: admins, and readers of the system; in a domain its readers.
@@ -330,8 +339,8 @@ actions! {
         OperatorRead "lenticular:operator:read" Look;
         ServerDiskRestore "lenticular:servers:disks:restore" Admin;
         HostFence "lenticular:hosts:fence" Admin;
-        Explain "lenticular:servers:explain" Admin;
-        HostCheck "lenticular:hosts:check" Admin;
+        Explain "lenticular:servers:explain" Operator;
+        HostCheck "lenticular:hosts:check" Operator;
         HostEnrol "lenticular:hosts:enrol" Admin;
         HostRetire "lenticular:hosts:retire" Admin;
         HostRuleWrite "lenticular:rules:write" Admin;
@@ -366,13 +375,17 @@ fn may_in_project(caller: &Caller, rule: Rule, owner: Option<ProjectId>) -> bool
         Rule::Reader | Rule::Look => RoleLevel::Reader,
         Rule::Member => RoleLevel::Member,
         Rule::Manager => RoleLevel::Manager,
-        Rule::Admin | Rule::Govern => RoleLevel::Admin,
+        Rule::Operator | Rule::Admin | Rule::Govern => RoleLevel::Admin,
     };
     caller.is_admin() || (here && least < RoleLevel::Admin && caller.level >= least)
 }
 
 fn may_operate(caller: &Caller, rule: Rule) -> bool {
-    let least = if rule == Rule::Look { RoleLevel::Reader } else { RoleLevel::Admin };
+    let least = match rule {
+        Rule::Look => RoleLevel::Reader,
+        Rule::Operator => RoleLevel::Operator,
+        _ => RoleLevel::Admin,
+    };
     caller.is_admin() || (caller.scope == Scope::System && caller.level >= least)
 }
 
@@ -432,8 +445,14 @@ pub fn check_in_domain(caller: &Caller, action: Action, domain: Option<&DomainId
 mod tests {
     use super::*;
 
-    const LEVELS: [RoleLevel; 5] =
-        [RoleLevel::None, RoleLevel::Reader, RoleLevel::Member, RoleLevel::Manager, RoleLevel::Admin];
+    const LEVELS: [RoleLevel; 6] = [
+        RoleLevel::None,
+        RoleLevel::Reader,
+        RoleLevel::Member,
+        RoleLevel::Manager,
+        RoleLevel::Operator,
+        RoleLevel::Admin,
+    ];
 
     fn project(number: u8) -> ProjectId {
         ProjectId::from_random([number; 16])

@@ -3,7 +3,7 @@
 use crate::{
     ProjectId, RoleId, RoleInferenceId, State, UserId,
     identity::{Actor, Project, Proof, Role, RoleAssignment, Target},
-    policy::RoleLevel,
+    policy::{OPERATOR, RoleLevel},
 };
 use std::sync::Arc;
 
@@ -136,14 +136,18 @@ impl State {
         self.with_implied_roles(kept)
     }
 
-    /// The highest level of the policy among roles.
-    pub fn level_of(roles: &[Arc<Role>]) -> RoleLevel {
-        roles.iter().map(|role| role.level()).max().unwrap_or(RoleLevel::None)
+    /// The highest level of the policy among roles on a target.
+    pub fn level_of(roles: &[Arc<Role>], target: &Target) -> RoleLevel {
+        let level = |role: &Arc<Role>| match role.domain_id {
+            None if *target == Target::System && role.name == OPERATOR => RoleLevel::Operator,
+            _ => role.level(),
+        };
+        roles.iter().map(level).max().unwrap_or(RoleLevel::None)
     }
 
     /// Whether a role is the role admin, or implies it.
     pub fn is_admin_role(&self, role: &Arc<Role>) -> bool {
-        Self::level_of(&self.with_implied_roles(vec![role.clone()])) == RoleLevel::Admin
+        Self::level_of(&self.with_implied_roles(vec![role.clone()]), &Target::System) == RoleLevel::Admin
     }
 
     /// The projects in which a user has a role, each once.
