@@ -14,8 +14,10 @@ use std::net::Ipv4Addr;
 pub const SCRIPT: &str = "/lenticular/v1/canary";
 /// The metadata service's address in the probes' network: the way to its well-known address.
 pub const METADATA: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
-/// After so long a host proves itself again, in seconds: a third of 7 days. Each host's own time differs by up to a fifth.
-const RENEWED_AFTER_S: i64 = 7 * 86_400 / 3;
+/// How long a proof is good, in seconds. It closes nothing that it is older: the host could not be asked.
+pub const GOOD_FOR_S: i64 = 7 * 86_400;
+/// After so long a host proves itself again, in seconds. Each host's own time differs by up to a fifth.
+const RENEWED_AFTER_S: i64 = GOOD_FOR_S / 3;
 /// A host that failed is tried again after so long, in seconds.
 pub const RETRIED_AFTER_S: i64 = 600;
 /// A host that does not say how its canary ended is not waited for any longer, in seconds.
