@@ -19,7 +19,11 @@ use lenticular_model::{
         server::Server,
         server_group::{Policy, ServerGroup},
     },
-    host::host::{Capacity, Host, Hypervisor},
+    host::{
+        evidence::{BRIDGE, CANARY, Finding, Level, TUNNELS},
+        host::{Capacity, Host, Hypervisor},
+        rule::HostRule,
+    },
     image::Image,
 };
 use serde_json::json;
@@ -68,6 +72,7 @@ fn main() {
         measure(hosts, "soft anti-affinity to 100 servers", &rich, &softly);
         measure(hosts, "zone, extra specs, image, anti-affinity", &rich, &all);
         measure(hosts, "no host will do", &rich, &ask(1_000));
+        measure(hosts, "20 rules, 5 kernels, 1 in 50 hosts dark", &judged(&rich), &small);
     }
 }
 
@@ -132,6 +137,41 @@ fn cloud(hosts: usize, aggregates: usize) -> State {
         let policy = Policy::ALL[n % 4];
         let group = (n < 400).then(|| ServerGroupId::from_random([policy as u8 + 1; 16]));
         put_server(&mut txn, ids[(n * 7_919) % hosts], group);
+    }
+    txn.finish().0
+}
+
+/// The same cloud with hosts that say their kernel and their checks, and with rules about both.
+fn judged(state: &State) -> State {
+    let mut random = Random(8);
+    let mut entropy = || random.bytes();
+    let mut txn = Txn::new(state, Timestamp(2), &mut entropy);
+    let ids: Vec<HostId> = txn.hosts.keys().copied().collect();
+    for (n, id) in ids.iter().enumerate() {
+        let found = |trouble: Option<&str>| Finding {
+            trouble: trouble.map(str::to_owned),
+            level: Level::Fail,
+            since: Timestamp(1),
+        };
+        let bridge = found((n % 50 == 0).then_some("br-int does not answer"));
+        txn.update::<Host>(id, |host| {
+            host.versions.insert("kernel".to_owned(), format!("6.1.{}-1", n % 5));
+            host.evidence.insert(BRIDGE.to_owned(), bridge);
+            host.evidence.insert(TUNNELS.to_owned(), found(None));
+            host.evidence.insert(CANARY.to_owned(), found(None));
+        });
+    }
+    for n in 0..20 {
+        let subject = match n {
+            0 => json!({"check": CANARY}),
+            _ => json!({"version": "kernel"}),
+        };
+        let (effect, range) =
+            if n == 0 { ("require", "*".to_owned()) } else { ("deny", format!("=6.0.{n}-1")) };
+        txn.put::<HostRule>(read(json!({
+            "id": format!("rule-{n}"), "effect": effect, "subject": subject, "range": range, "scope": "all",
+            "reason": "guests lose time", "user_id": uuid_of(9),
+        })));
     }
     txn.finish().0
 }

@@ -7,10 +7,7 @@ use lenticular_control::command::host::rule::{self, Effects, NewRule};
 use lenticular_model::{
     HostId, HostRuleId, State,
     error::{Error, Result},
-    host::{
-        readiness,
-        rule::{Effect, HostRule, Scope, Subject},
-    },
+    host::rule::{Effect, HostRule, Scope, Subject},
     policy::{self, Action},
 };
 use lenticular_wire::operator::{ClosedHost, Nothing, RuleAsk, RuleEffects, RuleView};
@@ -98,7 +95,7 @@ fn view(state: &State, rule: &HostRule) -> RuleView {
     let breaks = |host: &&std::sync::Arc<lenticular_model::host::host::Host>| {
         let number = state.host_table().hosts.get(&host.id).map(|candidate| candidate.class);
         let class = number.and_then(|number| state.host_table().classes.get(number));
-        class.is_some_and(|class| readiness::breach(rule, class).is_some())
+        class.is_some_and(|class| class.breach(rule).is_some())
     };
     RuleView {
         name: rule.id.to_string(),

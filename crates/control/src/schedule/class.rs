@@ -35,17 +35,17 @@ pub(super) const FILTERS: &[(Filter, Judge)] = &[
 pub(super) fn judge_all(facts: &Facts<'_>) -> Vec<Option<ClassJudgement>> {
     let mut judged = Vec::new();
     for (number, class) in facts.state.host_table().classes.iter() {
-        let number = number as usize;
-        if judged.len() <= number {
-            judged.resize_with(number + 1, || None);
+        let at = number as usize;
+        if judged.len() <= at {
+            judged.resize_with(at + 1, || None);
         }
-        judged[number] = Some(judge(facts, class));
+        judged[at] = Some(judge(facts, number, class));
     }
     judged
 }
 
-fn judge(facts: &Facts<'_>, class: &HostClass) -> ClassJudgement {
-    let seen = ClassFacts::new(facts.state, class);
+fn judge(facts: &Facts<'_>, number: u32, class: &HostClass) -> ClassJudgement {
+    let seen = ClassFacts::new(facts.state, number, class);
     let refusal = |(filter, ask): &(Filter, Judge)| ask(facts, &seen).err().map(|why| (*filter, why));
     ClassJudgement {
         refused: FILTERS.iter().find_map(refusal),
@@ -64,7 +64,7 @@ fn ratios(seen: &ClassFacts<'_>) -> Option<Ratios> {
 }
 
 fn ready(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
-    readiness::refusal(facts.state, seen.class).map_or(Ok(()), Err)
+    readiness::refusal(facts.state, seen.number).map_or(Ok(()), Err)
 }
 
 fn zone(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {

@@ -83,7 +83,7 @@ fn words(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Vec<Word> {
         found.insert(*filter, judge(facts, seen).err().map(|why| host::text(facts, *seen.id, why)));
     }
     if let Some(class) = facts.state.host_table().classes.get(seen.candidate.class) {
-        let of_class = ClassFacts::new(facts.state, class);
+        let of_class = ClassFacts::new(facts.state, seen.candidate.class, class);
         for (filter, judge) in class::FILTERS {
             found.insert(*filter, judge(facts, &of_class).err());
         }

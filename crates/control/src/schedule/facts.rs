@@ -41,18 +41,19 @@ pub(super) type Metadata<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// A class with its aggregates' metadata.
 pub(super) struct ClassFacts<'a> {
+    pub(super) number: u32,
     pub(super) class: &'a HostClass,
     pub(super) metadata: Metadata<'a>,
 }
 
 impl<'a> ClassFacts<'a> {
-    pub(super) fn new(state: &'a State, class: &'a HostClass) -> Self {
+    pub(super) fn new(state: &'a State, number: u32, class: &'a HostClass) -> Self {
         let mut metadata = Metadata::new();
         let aggregates = class.aggregates.iter().filter_map(|id| state.aggregates.get(id));
         for (key, text) in aggregates.flat_map(|aggregate| &aggregate.metadata) {
             metadata.entry(key).or_default().extend(text.split(',').map(str::trim));
         }
-        Self { class, metadata }
+        Self { number, class, metadata }
     }
 
     /// The lowest of the numbers that the aggregates have under a key.

@@ -5,10 +5,10 @@
 //! host.
 
 use crate::{
-    AggregateId, HostId,
+    AggregateId, HostId, HostRuleId,
     host::{
         host::{Capacity, Host, Hypervisor},
-        rule::Scope,
+        rule::{Effect, HostRule, Scope, Subject},
         version::PackageFormat,
     },
     index::Taken,
@@ -86,6 +86,34 @@ impl HostClass {
         }
     }
 
+    /// How the hosts break a rule, up to the rule's name; `None` if they keep it. What a host does not report is unknown,
+    /// and unknown never passes.
+    pub fn breach(&self, rule: &HostRule) -> Option<String> {
+        if !self.is_in(&rule.scope) {
+            return None;
+        }
+        match &rule.subject {
+            Subject::Version(name) => match self.versions.get(name) {
+                None => Some(format!("the host does not say its version of {name}, which is asked for by")),
+                Some(version) => {
+                    let inside = rule.range.contains(self.package_format, version);
+                    match (rule.effect, inside) {
+                        (Effect::Deny, true) => Some(format!("{name} {version} is denied by")),
+                        (Effect::Require, false) => {
+                            Some(format!("{name} {version} is not '{}', which is required by", rule.range))
+                        }
+                        _ => None,
+                    }
+                }
+            },
+            Subject::Check(name) => match self.checks.get(name) {
+                None => Some(format!("the host does not make the check {name}, which is required by")),
+                Some(false) => Some(format!("the check {name} did not pass, which is required by")),
+                Some(true) => None,
+            },
+        }
+    }
+
     /// True if the hosts report that they did not pass the check.
     pub fn fails(&self, check: &str) -> bool {
         self.checks.get(check) == Some(&false)
@@ -115,46 +143,82 @@ impl HostClass {
 #[derive(Debug, Clone, Default)]
 pub struct Classes {
     numbers: OrdMap<Arc<HostClass>, u32>,
-    classes: OrdMap<u32, (Arc<HostClass>, u64)>,
+    classes: OrdMap<u32, Known>,
+    /// The rules that the classes are judged by.
+    rules: OrdMap<HostRuleId, Arc<HostRule>>,
+}
+
+/// A class that hosts have.
+#[derive(Debug, Clone)]
+struct Known {
+    class: Arc<HostClass>,
+    hosts: u64,
+    /// Whether its hosts break a rule. All placements ask, and rules seldom change.
+    breaks_rules: bool,
 }
 
 impl Classes {
     /// The class with this number.
     pub fn get(&self, number: u32) -> Option<&HostClass> {
-        self.classes.get(&number).map(|(class, _)| &**class)
+        self.classes.get(&number).map(|known| &*known.class)
     }
 
     /// All classes with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &HostClass)> {
-        self.classes.iter().map(|(number, (class, _))| (*number, &**class))
+        self.classes.iter().map(|(number, known)| (*number, &*known.class))
     }
 
     /// All classes, each with the number of its hosts.
     pub fn counted(&self) -> impl Iterator<Item = (&HostClass, u64)> {
-        self.classes.values().map(|(class, hosts)| (&**class, *hosts))
+        self.classes.values().map(|known| (&*known.class, known.hosts))
+    }
+
+    /// True if the hosts of the class break a rule.
+    pub fn breaks_rules(&self, number: u32) -> bool {
+        self.classes.get(&number).is_some_and(|known| known.breaks_rules)
+    }
+
+    fn judge(&self, class: &HostClass) -> bool {
+        self.rules.values().any(|rule| class.breach(rule).is_some())
+    }
+
+    /// Judges all classes by other rules.
+    fn set_rule(&mut self, id: HostRuleId, rule: Option<Arc<HostRule>>) {
+        match rule {
+            Some(rule) => self.rules.insert(id, rule),
+            None => self.rules.remove(&id),
+        };
+        let judged: Vec<(u32, bool)> =
+            self.iter().map(|(number, class)| (number, self.judge(class))).collect();
+        for (number, breaks_rules) in judged {
+            if let Some(known) = self.classes.get_mut(&number) {
+                known.breaks_rules = breaks_rules;
+            }
+        }
     }
 
     /// Adds one host to this class; returns the class's number.
     fn enter(&mut self, class: HostClass) -> u32 {
         if let Some(number) = self.numbers.get(&class).copied() {
-            if let Some((_, hosts)) = self.classes.get_mut(&number) {
-                *hosts += 1;
+            if let Some(known) = self.classes.get_mut(&number) {
+                known.hosts += 1;
             }
             return number;
         }
         // The lowest free number, so that numbers stay small.
         let taken = self.classes.keys().zip(0..).take_while(|(number, n)| **number == *n).count();
+        let breaks_rules = self.judge(&class);
         let (number, class) = (taken as u32, Arc::new(class));
         self.numbers.insert(class.clone(), number);
-        self.classes.insert(number, (class, 1));
+        self.classes.insert(number, Known { class, hosts: 1, breaks_rules });
         number
     }
 
     fn leave(&mut self, number: u32) {
-        let Some((class, hosts)) = self.classes.get_mut(&number) else { return };
-        *hosts -= 1;
-        if *hosts == 0 {
-            let class = class.clone();
+        let Some(known) = self.classes.get_mut(&number) else { return };
+        known.hosts -= 1;
+        if known.hosts == 0 {
+            let class = known.class.clone();
             self.numbers.remove(&class);
             self.classes.remove(&number);
         }
@@ -207,6 +271,11 @@ impl HostTable {
         }
     }
 
+    /// Sets or removes a rule.
+    pub(crate) fn set_rule(&mut self, id: HostRuleId, rule: Option<Arc<HostRule>>) {
+        self.classes.set_rule(id, rule);
+    }
+
     /// Sets the resources taken of a host.
     pub(crate) fn take(&mut self, host: HostId, taken: Taken) {
         if let Some(candidate) = self.hosts.get_mut(&host) {
@@ -228,7 +297,8 @@ impl HostTable {
 impl PartialEq for HostTable {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, x): (&HostId, &Candidate), (b, y): (&HostId, &Candidate)| {
-            let classes = self.classes.get(x.class) == other.classes.get(y.class);
+            let judged = self.classes.breaks_rules(x.class) == other.classes.breaks_rules(y.class);
+            let classes = judged && self.classes.get(x.class) == other.classes.get(y.class);
             a == b && classes && Candidate { class: 0, ..*x } == Candidate { class: 0, ..*y }
         };
         self.hosts.len() == other.hosts.len()

@@ -19,7 +19,7 @@ use super::{
     candidate::HostClass,
     evidence::{BRIDGE, TUNNELS},
     host::Host,
-    rule::{Effect, HostRule, Subject},
+    rule::HostRule,
 };
 use crate::State;
 
@@ -46,6 +46,7 @@ pub const ADMISSION: &str = "admission";
 
 /// The name of the line of a dark host: its guests and those of other hosts do not reach each other.
 pub const DARK: &str = "dark";
+const IS_DARK: &str = "it is dark";
 
 /// What speaks against the hosts of a class: darkness, then rules in the order of their names, then siblings, then the
 /// admission that is missing.
@@ -55,9 +56,9 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
         Line { name, text, check, overruled }
     };
     let dark = darkness(state, class);
-    let dark = dark.map(|check| line(DARK.to_owned(), "it is dark".to_owned(), Some(check)));
+    let dark = dark.map(|check| line(DARK.to_owned(), IS_DARK.to_owned(), Some(check)));
     let rules = state.host_rules.values().filter_map(|rule| {
-        let text = format!("{} rule {}: {}", breach(rule, class)?, rule.id, rule.reason);
+        let text = format!("{} rule {}: {}", class.breach(rule)?, rule.id, rule.reason);
         Some(line(line_of(rule), text, rule.check()))
     });
     let siblings = COMPARED.iter().filter(|_| !class.admitted).filter_map(|name| {
@@ -163,14 +164,18 @@ pub fn of_host(state: &State, host: &Host) -> Vec<Line> {
     all
 }
 
-/// The first line that keeps the hosts of a class from being ready, as a sentence after a host's name.
-pub fn refusal(state: &State, class: &HostClass) -> Option<String> {
-    // Most hosts are admitted, most clouds have no rules, and every placement asks.
-    if state.host_rules.is_empty() && class.admitted && !class.fails(BRIDGE) && !class.fails(TUNNELS) {
+/// The first line that keeps the hosts of the class with this number from being ready, as a sentence after a host's name.
+pub fn refusal(state: &State, number: u32) -> Option<String> {
+    let class = state.host_table().classes.get(number)?;
+    // Nothing speaks against most hosts, and every placement asks.
+    let breaks_rules = state.host_table().classes.breaks_rules(number);
+    if !breaks_rules && class.admitted && !class.fails(BRIDGE) && !class.fails(TUNNELS) {
         return None;
     }
-    let standing = lines(state, class).into_iter().find(|line| !line.overruled)?;
-    Some(format!("is not ready: {}", standing.text))
+    // The first line of all, which nobody overrules.
+    let dark = darkness(state, class).map(|_| IS_DARK.to_owned());
+    let first = || lines(state, class).into_iter().find(|line| !line.overruled).map(|line| line.text);
+    dark.or_else(first).map(|text| format!("is not ready: {text}"))
 }
 
 /// The same for one host.
@@ -182,32 +187,4 @@ pub fn refusal_of_host(state: &State, host: &Host) -> Option<String> {
 /// True if a host takes servers as far as its operator and its readiness go: it is enabled, and nothing stands against it.
 pub fn is_open(state: &State, host: &Host) -> bool {
     host.is_enabled() && refusal_of_host(state, host).is_none()
-}
-
-/// How the hosts of a class break a rule, up to the rule's name; `None` if they keep it. What a host does not report
-/// is unknown, and unknown never passes.
-pub fn breach(rule: &HostRule, class: &HostClass) -> Option<String> {
-    if !class.is_in(&rule.scope) {
-        return None;
-    }
-    match &rule.subject {
-        Subject::Version(name) => match class.versions.get(name) {
-            None => Some(format!("the host does not say its version of {name}, which is asked for by")),
-            Some(version) => {
-                let inside = rule.range.contains(class.package_format, version);
-                match (rule.effect, inside) {
-                    (Effect::Deny, true) => Some(format!("{name} {version} is denied by")),
-                    (Effect::Require, false) => {
-                        Some(format!("{name} {version} is not '{}', which is required by", rule.range))
-                    }
-                    _ => None,
-                }
-            }
-        },
-        Subject::Check(name) => match class.checks.get(name) {
-            None => Some(format!("the host does not make the check {name}, which is required by")),
-            Some(false) => Some(format!("the check {name} did not pass, which is required by")),
-            Some(true) => None,
-        },
-    }
 }

@@ -4,10 +4,11 @@ use super::version::Range;
 use crate::{
     AggregateId, HostRuleId, UserId,
     error::{Error, Result},
-    index::Indexed,
+    index::{Index, Indexed},
     record,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a rule does with the versions in its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +99,13 @@ impl HostRule {
     }
 }
 
-impl Indexed for HostRule {}
+impl Indexed for HostRule {
+    fn index(index: &mut Index, _seq: u64, old: Option<&Self>, new: Option<&Self>) {
+        if let Some(rule) = new.or(old) {
+            index.host_table.set_rule(rule.id.clone(), new.cloned().map(Arc::new));
+        }
+    }
+}
 
 /// The longest reason or link, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;

@@ -208,7 +208,7 @@ fn effects(state: &State, rule: &HostRule) -> Effects {
         let Some(class) = state.host_table().classes.get(candidate.class) else { continue };
         let (open, breach) = judged
             .entry(candidate.class)
-            .or_insert_with(|| (readiness::refusal(state, class).is_none(), readiness::breach(rule, class)));
+            .or_insert_with(|| (readiness::refusal(state, candidate.class).is_none(), class.breach(rule)));
         if breach.is_some() && is_unknown(rule, class) {
             effects.unknown.push(host.id);
         }
