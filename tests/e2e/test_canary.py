@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 
@@ -91,4 +92,13 @@ def test_a_canary_names_what_is_broken_and_leaves_nothing(lab):
     assert show(lab, "host-2")["state"] == "up"
     lab.lenticular("host", "canary", "host-1", "--wait")
     assert show(lab, "host-1")["state"] == "up"
+    nothing_is_left(lab)
+
+    # A guest that dies is told as what it is.
+    last = threading.Thread(target=run, args=("host-2",))
+    last.start()
+    (qemu,) = wait_until("the canary runs", lambda: list(guests(lab.data)), deadline_s=60)
+    os.kill(qemu, signal.SIGKILL)
+    last.join(timeout=120)
+    assert code["host-2"][0] == 2 and "the guest's process has ended" in code["host-2"][1], code
     nothing_is_left(lab)

@@ -265,12 +265,15 @@ def test_a_host_with_an_older_kernel_than_its_siblings_waits_for_an_operator(clo
 
 
 def test_dark_hosts_are_closed_unless_the_network_between_all_is_the_cause(cloud):
-    def finds(host, **checks):
+    def finds(host, unreached=(), **checks):
         file = cloud.data / "facts" / f"{host}.json"
-        file.write_text(json.dumps({"versions": {"kernel": GOOD}, "checks": checks}))
+        file.write_text(json.dumps({"versions": {"kernel": GOOD}, "checks": checks, "unreached": unreached}))
         cloud.lenticular("host", "check", host, "--wait")
+        assert json.loads(cloud.lenticular("host", "show", host, "--json"))["versions"]["kernel"] == GOOD
 
     finds("sim-0002", tunnels="none of the hosts that it asks answers: sim-0001")
+    assert services(cloud)["sim-0002"] == ("enabled", None), "the others may be the cause"
+    finds("sim-0001", unreached=["sim-0002"])
     dark = ("disabled", "not ready: it is dark (none of the hosts that it asks answers: sim-0001)")
     assert services(cloud)["sim-0002"] == dark
     code, said = cloud.lenticular("host", "override", "sim-0002", "dark", "--reason", "now", ok=False)
@@ -282,7 +285,7 @@ def test_dark_hosts_are_closed_unless_the_network_between_all_is_the_cause(cloud
     finds("sim-0003", tunnels="none of the hosts that it asks answers: sim-0004", bridge="br-int does not answer")
     assert services(cloud)["sim-0002"] == dark
     assert services(cloud)["sim-0003"] == ("disabled", "not ready: it is dark (br-int does not answer)")
-    for host in ("sim-0002", "sim-0003"):
+    for host in ("sim-0001", "sim-0002", "sim-0003"):
         finds(host)
     assert {status for status, _ in services(cloud).values()} == {"enabled"}
     assert json.loads(cloud.lenticular("status", "--json"))["events"] == []

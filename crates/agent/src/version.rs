@@ -8,7 +8,7 @@ use lenticular_model::host::{
     host::Hypervisor,
     version::{PackageFormat, sane},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -126,6 +126,11 @@ fn program_path(program: &str) -> Option<PathBuf> {
 struct File {
     #[serde(default)]
     versions: Versions,
+    /// What the checks of a simulated host find (`crate::check::simulated`).
+    #[serde(default, rename = "checks")]
+    _checks: IgnoredAny,
+    #[serde(default, rename = "unreached")]
+    _unreached: IgnoredAny,
 }
 
 /// The versions of the operator's file; none if there is no file.

@@ -242,11 +242,17 @@ fn canary<W: Write>(
         true => screen.json(&host)?,
         false => show(&host, screen)?,
     }
-    let found = host.checks.iter().find(|(check, ..)| check == "canary");
-    match found.and_then(|(_, trouble, _)| trouble.as_ref()).filter(|_| wait) {
-        Some(why) => Err(Unsuccessful::Refused(format!("Host {name} has not passed: {why}")).into()),
-        None => Ok(()),
+    if !wait || host.canaries_passed >= asked {
+        return Ok(());
     }
+    let found = host.checks.iter().find(|(check, ..)| check == "canary");
+    Err(match found.and_then(|(_, trouble, _)| trouble.as_ref()) {
+        Some(why) => Unsuccessful::Refused(format!("Host {name} has not passed: {why}")),
+        None => Unsuccessful::Waiting(format!(
+            "How the canary of host {name} ended is not known. Run another one."
+        )),
+    }
+    .into())
 }
 
 fn cordon<W: Write>(client: &Client, name: &str, ask: &CordonAsk, screen: &mut Screen<W>) -> Result<()> {
@@ -402,6 +408,7 @@ mod tests {
             checks_done: 1,
             canaries_asked: 0,
             canaries_ended: 0,
+            canaries_passed: 0,
             cpu_model: "AMD EPYC 9354P 32-Core Processor".to_owned(),
             heard_at: Some("2026-11-30T09:58:40Z".to_owned()),
             fence: Some(

@@ -145,8 +145,21 @@ fn a_boot_voids_the_proof_and_age_renews_it() {
     assert!(open(&cloud).is_empty(), "it has to prove itself as it is now");
     step(&mut cloud, a);
     assert_eq!(runs(&cloud), ["a"]);
+    // What the host said before the boot, and says again at a registration, is no proof of now.
+    let facts = Facts { canary: Some(1), ..Facts::default() };
+    says(&mut cloud, a, facts, Evidence::new(CANARY, None));
+    assert!(open(&cloud).is_empty());
+    // It boots once more while the canary runs: the canary was of before.
+    let facts = Facts { boot_id: Some("third".to_owned()), ..Facts::default() };
+    says(&mut cloud, a, facts, Evidence::new(BRIDGE, None));
+    ends(&mut cloud, a, None);
+    assert_eq!((runs(&cloud), open(&cloud).len()), (vec![], 0));
+    step(&mut cloud, a);
+    assert_eq!(runs(&cloud), ["a"]);
     ends(&mut cloud, a, None);
     assert_eq!(open(&cloud), ["a"]);
+    let canaries = &cloud.state.hosts[&a].canaries;
+    assert_eq!((canaries.void, canaries.ended, canaries.passed), (2, 3, 3));
 
     // A renewal closes nothing, not even if its outcome stays unknown.
     later(&mut cloud, canary::renewed_after_s(a) - 10);

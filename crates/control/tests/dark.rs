@@ -91,12 +91,25 @@ fn a_dark_host_is_closed_at_every_entrance_and_no_override_helps() {
     says(&mut cloud, b, &[(BRIDGE, None)]);
     assert_eq!(open(&cloud), ["a", "b", "c"]);
     says(&mut cloud, b, &[(TUNNELS, Some("none of the hosts that it asks answers: a, c"))]);
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud), ["a", "b", "c"], "the others may be the cause");
+    misses(&mut cloud, 0, &["b"]);
+    assert_eq!(open(&cloud), ["a", "c"], "another one, which reaches others, misses it too");
+    // Who reaches nobody, or whose own switch does not answer, is no witness.
+    let a = cloud.hosts[0];
+    set(&mut cloud, a, BRIDGE, Some("br-int does not answer"));
+    assert_eq!(open(&cloud), ["b", "c"]);
+    set(&mut cloud, a, BRIDGE, None);
     let finding = Finding { trouble: Some("1 of 2".to_owned()), level: Level::Warn, since: Timestamp(1) };
     cloud
         .run(|txn| Ok(txn.update::<Host>(&b, |host| drop(host.evidence.insert(TUNNELS.into(), finding)))))
         .unwrap();
     assert_eq!(open(&cloud), ["a", "b", "c"]);
+}
+
+/// A host asks these hosts, and they do not answer.
+fn misses(cloud: &mut Cloud, host: usize, names: &[&str]) {
+    let (id, names) = (cloud.hosts[host], names.iter().map(|name| (*name).to_owned()).collect());
+    cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.unreached = names))).unwrap();
 }
 
 /// A cloud with so many hosts more.
@@ -133,6 +146,7 @@ fn tunnels_that_fail_together_are_one_event_and_close_nobody() {
         set(&mut cloud, *host, BRIDGE, None);
         set(&mut cloud, *host, TUNNELS, None);
     }
+    misses(&mut cloud, 9, &["a", "b", "c"]);
     for (lost, left) in [(1, 9), (2, 8), (3, 10), (10, 10)] {
         hosts[..lost].iter().for_each(|host| set(&mut cloud, *host, TUNNELS, Some("none answers")));
         assert_eq!(open(&cloud).len(), left, "with {lost} of 10");
@@ -142,9 +156,9 @@ fn tunnels_that_fail_together_are_one_event_and_close_nobody() {
     // A host whose own switch does not answer is closed in any case.
     set(&mut cloud, hosts[4], BRIDGE, Some("br-int does not answer"));
     assert_eq!(open(&cloud).len(), 9);
-    // Where the switch of many is the cause, a tunnel that fails beside is one alone.
+    // A host that is well is not dark because all others are.
     hosts[1..].iter().for_each(|host| set(&mut cloud, *host, BRIDGE, Some("br-int does not answer")));
-    assert_eq!((open(&cloud).len(), readiness::cut_off(&cloud.state, "nova")), (0, None));
+    assert_eq!((open(&cloud), readiness::cut_off(&cloud.state, "nova")), (vec!["a".to_owned()], None));
 }
 
 proptest! {

@@ -110,7 +110,13 @@ const CLOSINGS: &[(&str, fn(&mut Cloud))] = &[
         add(cloud, Effect::Require, Subject::Check(CANARY.to_owned()));
     }),
     ("a switch that does not answer", |cloud| found(cloud, BRIDGE, Some("br-int does not answer"))),
-    ("tunnels that lead nowhere", |cloud| found(cloud, TUNNELS, Some("none answers"))),
+    ("tunnels that lead nowhere", |cloud| {
+        found(cloud, TUNNELS, Some("none answers"));
+        let witness = cloud.hosts[2];
+        cloud
+            .run(|txn| Ok(txn.update::<Host>(&witness, |host| host.unreached = vec!["b".to_owned()])))
+            .unwrap();
+    }),
     ("no proof since its boot", |cloud| {
         let id = cloud.hosts[1];
         cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.admission = None))).unwrap();

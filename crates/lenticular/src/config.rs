@@ -194,7 +194,7 @@ impl AgentConfig {
 }
 
 /// The names of the checks that every host makes.
-const OWN_CHECKS: &[&str] = &["hypervisor", "network", "disk", "reboot"];
+const OWN_CHECKS: &[&str] = &["hypervisor", "network", "disk", "reboot", "bridge", "tunnels", "canary"];
 
 impl AgentConfig {
     /// The checks by plugins.

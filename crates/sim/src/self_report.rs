@@ -52,6 +52,7 @@ impl Host {
             agent: text("0.1.0".to_owned()),
             checked: None,
             canary: None,
+            unreached: None,
             booted_at: None,
             versions: Some([("kernel".to_owned(), self.kernel())].into()),
             package_format: None,
@@ -113,11 +114,14 @@ impl World {
             let down = self.hosts[n].bridge_down || self.hosts[**peer].bridge_down;
             down || self.network.are_apart(n, **peer, self.now)
         };
-        let lost = peers.iter().filter(is_lost).count();
-        let level = if lost == peers.len() { Level::Fail } else { Level::Warn };
-        let trouble = (lost > 0).then(|| format!("{lost} of {} hosts do not answer", peers.len()));
+        let lost: Vec<String> =
+            peers.iter().filter(is_lost).map(|peer| self.hosts[*peer].name.clone()).collect();
+        let level = if lost.len() == peers.len() { Level::Fail } else { Level::Warn };
+        let trouble =
+            (!lost.is_empty()).then(|| format!("{} of {} hosts do not answer", lost.len(), peers.len()));
         let seen = Evidence { check: TUNNELS.to_owned(), trouble, level };
         let Some(agent) = &mut self.hosts[n].agent else { return };
+        agent.core.host.measured(Facts { unreached: Some(lost), ..Facts::default() }, Vec::new());
         if !agent.core.host.is_known(&seen) {
             agent.core.host.measured(Facts::default(), vec![seen]);
         }

@@ -8,8 +8,11 @@ pub(crate) mod plugin;
 mod reboot;
 pub(crate) mod simulated;
 
-use crate::Config;
-use lenticular_model::host::evidence::{Evidence, Level, TEXT_BYTES_MAX};
+use crate::{Config, driver::Measured};
+use lenticular_model::host::{
+    evidence::{Evidence, Level, TEXT_BYTES_MAX},
+    fact::Facts,
+};
 use std::time::Duration;
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -76,7 +79,7 @@ pub(crate) async fn make_all(config: &Config) -> Vec<Evidence> {
 }
 
 /// Begins to make the checks again and again. Their results are sent until the set is dropped.
-pub(crate) fn begin(config: &Config, results: &mpsc::Sender<Evidence>) -> JoinSet<()> {
+pub(crate) fn begin(config: &Config, results: &mpsc::Sender<Measured>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for (name, every, mut check) in all(config) {
         let results = results.clone();
@@ -85,7 +88,11 @@ pub(crate) fn begin(config: &Config, results: &mpsc::Sender<Evidence>) -> JoinSe
             due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 due.tick().await;
-                if results.send(evidence_of(&name, check.run().await)).await.is_err() {
+                if results
+                    .send((Facts::default(), vec![evidence_of(&name, check.run().await)]))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

@@ -1,6 +1,10 @@
 //! What the checks of a simulated host find: they pass, unless the host's file of facts says what is wrong.
 
-use lenticular_model::host::evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS};
+use crate::driver::Measured;
+use lenticular_model::host::{
+    evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS},
+    fact::Facts,
+};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::Path};
 
@@ -9,6 +13,9 @@ struct File {
     /// What is wrong, by the name of the check: `bridge`, `tunnels` or `canary`.
     #[serde(default)]
     checks: BTreeMap<String, String>,
+    /// The names of hosts that do not answer it.
+    #[serde(default)]
+    unreached: Vec<String>,
 }
 
 /// How a simulated host's canary ends.
@@ -18,13 +25,13 @@ pub(crate) fn canary(file: &Path) -> Evidence {
 }
 
 /// The results. A file that cannot be read says nothing.
-pub(crate) fn results(file: &Path) -> Vec<Evidence> {
-    let mut troubles = read(file).checks;
+pub(crate) fn results(file: &Path) -> Measured {
+    let File { checks: mut troubles, unreached } = read(file);
     let results = [BRIDGE, TUNNELS].map(|check| {
         let trouble = troubles.remove(check).map(|trouble| (Level::Fail, trouble));
         super::evidence_of(check, trouble)
     });
-    results.into()
+    (Facts { unreached: Some(unreached), ..Facts::default() }, results.into())
 }
 
 fn read(file: &Path) -> File {

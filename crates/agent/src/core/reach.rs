@@ -97,9 +97,10 @@ impl Reaches {
         self.all = targets.map(|target| (target, self.all.remove(&target).unwrap_or_default())).collect();
     }
 
-    /// Begins anew with all targets: the host's probe port was made again.
-    pub fn clear(&mut self) {
-        self.all.values_mut().for_each(|reach| *reach = Reach::default());
+    /// The names of hosts that do not answer.
+    pub fn unreached(&self) -> Vec<String> {
+        let lost = self.peers.iter().filter(|peer| self.is(peer.address, false, Standing::Lost));
+        lost.map(|peer| peer.host.clone()).collect()
     }
 
     /// The targets to ask now. Called once a second.
@@ -235,14 +236,13 @@ mod tests {
             [(BRIDGE.to_owned(), Some(Level::Fail))],
             "tunnels cannot work without it"
         );
-        reaches.clear();
         // Its peers answer others already.
+        let mut reaches = Reaches::default();
+        reaches.order(&order(&[OTHER]));
         seconds(&mut reaches, 15, |target| target.address == ROUTER);
         assert_eq!(levels(&reaches), [(BRIDGE.to_owned(), None)]);
         seconds(&mut reaches, 1, |target| target.address == ROUTER);
         assert_eq!(levels(&reaches), is(None, Some(Level::Fail)));
-        reaches.clear();
-        assert_eq!(levels(&reaches), []);
     }
 
     #[test]
@@ -250,6 +250,7 @@ mod tests {
         let mut reaches = well(&[OTHER, THIRD]);
         seconds(&mut reaches, 6, |target| target.address != THIRD);
         assert_eq!(levels(&reaches), is(None, Some(Level::Warn)));
+        assert_eq!(reaches.unreached(), ["h100.64.0.4"]);
         assert!(
             reaches.evidence()[1]
                 .trouble

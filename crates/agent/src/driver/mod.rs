@@ -27,6 +27,7 @@ use lenticular_model::{
     compute::migration::Mode,
     host::{
         evidence::Evidence,
+        fact::Facts,
         host::{Hypervisor as Described, Wiring},
         probe::ProbeOrder,
     },
@@ -88,6 +89,9 @@ pub struct Nic {
     /// The host's side: a `Netdev` of QEMU's, without its `id`.
     pub netdev: serde_json::Value,
 }
+
+/// What was measured: facts, and the results of checks.
+pub type Measured = (Facts, Vec<Evidence>);
 
 /// What a canary said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +293,7 @@ pub trait Network: Send + Sync {
 
     /// Asks from the host's probe port whether the hosts of the order answer, from now on. `None` ends that. What becomes
     /// known is sent as results of checks, again and again. The call does not wait.
-    fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Evidence>) {
+    fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Measured>) {
         let _ = (order, results);
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     check::{evidence_of, simulated},
     core::{Failure, Started},
-    driver::{Beat, Drivers},
+    driver::{Beat, Drivers, Exit},
 };
 use ipnet::IpNet;
 use lenticular_model::{
@@ -32,10 +32,17 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time::Instant,
+};
 
 /// How long a step may take. Emulated guests are slow.
 const STEP: Duration = Duration::from_secs(60);
+/// How long all steps may take together: the control plane waits for five minutes.
+const ALL: Duration = Duration::from_secs(240);
+/// How long an agent that stops waits for the removal of its canary.
+const ENDS_IN: Duration = Duration::from_secs(5);
 /// The guest's clock may be off by so much, in seconds.
 const CLOCK_OFF_S_MAX: u64 = 2;
 /// How many pings measure the latency, over ten seconds.
@@ -81,6 +88,17 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// Ends the canary under way before the agent stops. The next agent begins it again.
+    pub(super) async fn end_canary(&mut self) {
+        if let Some(id) = self.core.host.canary().filter(|_| !self.canaries.is_empty()) {
+            self.canaries.shutdown().await;
+            // A longer wait helps nobody: the next agent removes what is left.
+            let _ = tokio::time::timeout(ENDS_IN, clear(&self.drivers, id)).await;
+        }
+    }
+}
+
 /// Removes what is left of a canary.
 pub(super) async fn clear(drivers: &Drivers, id: ServerId) -> Result<(), Failure> {
     drivers.hypervisor.kill(id).await?;
@@ -96,25 +114,33 @@ async fn run(drivers: &Drivers, order: CanaryOrder, has_peers: bool) -> Option<(
         ));
     };
     let id = order.server_id;
-    let canary = Canary { drivers, of: Arc::new(assignment(&order)), address: order.address, beats };
+    let (exits, ended) = mpsc::unbounded_channel();
+    let (of, until) = (Arc::new(assignment(&order)), Instant::now() + ALL);
+    let ended = Mutex::new(ended);
+    let canary = Canary { drivers, of, address: order.address, beats, exits, ended, until };
     if let Err(failure) = clear(drivers, id).await {
         return Some((Level::Unknown, format!("what an earlier canary left cannot be removed: {failure}")));
     }
     let proven = canary.prove(has_peers).await;
-    let cleared = step("remove", clear(drivers, id)).await;
+    let cleared = step("remove", Instant::now() + STEP, clear(drivers, id)).await;
     proven.and(cleared).err().map(|why| (Level::Fail, why))
 }
 
-/// Does one step. The error names it.
-async fn step<T>(name: &str, doing: impl Future<Output = Result<T, Failure>>) -> Result<T, String> {
+/// Does one step, a minute long at most. The error names it.
+async fn step<T>(
+    name: &str,
+    until: Instant,
+    doing: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, String> {
     let begun = Instant::now();
-    match tokio::time::timeout(STEP, doing).await {
+    let until = until.min(begun + STEP);
+    match tokio::time::timeout_at(until, doing).await {
         Ok(Ok(done)) => {
             tracing::info!(step = name, took_ms = begun.elapsed().as_millis() as u64, "the canary goes on");
             Ok(done)
         }
-        Ok(Err(failure)) => Err(format!("step '{name}' failed: {failure}")),
-        Err(_) => Err(format!("step '{name}' was not done after {} s", STEP.as_secs())),
+        Ok(Err(Failure { details, .. })) => Err(format!("step '{name}' failed: {details}")),
+        Err(_) => Err(format!("step '{name}' was not done after {} s", (until - begun).as_secs())),
     }
 }
 
@@ -123,24 +149,47 @@ struct Canary<'a> {
     of: Arc<GuestAssignment>,
     address: Ipv4Addr,
     beats: watch::Receiver<Option<Beat>>,
+    exits: mpsc::UnboundedSender<Exit>,
+    /// The ends of the guest's process.
+    ended: Mutex<mpsc::UnboundedReceiver<Exit>>,
+    /// When all has to be proven.
+    until: Instant,
 }
 
 impl Canary<'_> {
     async fn prove(&self, has_peers: bool) -> Result<(), String> {
         // Built, and reached from here.
-        step("build", self.build()).await?;
-        step("reach", self.reach()).await?;
+        step("build", self.until, self.build()).await?;
+        self.running("reach", self.reach()).await?;
         // What the guest itself reaches.
-        let first = step("metadata", self.hear(|_| true)).await?;
+        let first = self.running("metadata", self.hear(|_| true)).await?;
         if has_peers {
-            step("other host", self.hear(|beat| beat.reached.is_some())).await?;
+            self.running("other host", self.hear(|beat| beat.reached.is_some())).await?;
         }
-        step("clock", self.clock()).await?;
-        step("latency", self.latency()).await?;
+        self.running("clock", self.clock()).await?;
+        self.running("latency", self.latency()).await?;
         // Its memory comes back as it was.
-        step("suspend", self.suspend()).await?;
-        step("resume", self.resume(first.starts)).await?;
-        step("clock after resume", self.clock()).await
+        step("suspend", self.until, self.suspend()).await?;
+        // The process has ended as ordered.
+        while self.ended.lock().await.try_recv().is_ok() {}
+        step("resume", self.until, self.resume(first.starts)).await?;
+        self.running("clock after resume", self.clock()).await
+    }
+
+    /// Does a step for which the guest has to run.
+    async fn running<T>(
+        &self,
+        name: &str,
+        doing: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, String> {
+        let mut ended = self.ended.lock().await;
+        let or_ended = async {
+            tokio::select! {
+                done = doing => done,
+                _ = ended.recv() => Err(trouble("the guest's process has ended".to_owned())),
+            }
+        };
+        step(name, self.until, or_ended).await
     }
 
     async fn build(&self) -> Result<(), Failure> {
@@ -152,7 +201,9 @@ impl Canary<'_> {
         }
         let (mut net, paths) = ready(self.drivers, &self.of).await?;
         net.nics.iter_mut().for_each(|nic| nic.boots = true);
-        self.drivers.hypervisor.start(&self.of, paths, net).await.map(drop)
+        self.drivers.hypervisor.start(&self.of, paths, net).await?;
+        self.drivers.hypervisor.watch(id, self.exits.clone());
+        Ok(())
     }
 
     /// Waits until the guest answers pings of its host.
@@ -199,6 +250,7 @@ impl Canary<'_> {
         let Started { memory_lost, .. } =
             wake(self.drivers, self.of.clone(), |net| net.nics.iter_mut().for_each(|nic| nic.boots = true))
                 .await?;
+        self.drivers.hypervisor.watch(self.of.server_id, self.exits.clone());
         if let Some(why) = memory_lost {
             return Err(trouble(format!("its memory was lost: {why}")));
         }

@@ -4,7 +4,7 @@ use super::Runtime;
 use crate::{
     Config,
     check::{self, evidence_of},
-    driver::Drivers,
+    driver::{Drivers, Measured},
     machine, version,
 };
 use lenticular_model::host::{
@@ -12,9 +12,6 @@ use lenticular_model::host::{
     fact::Facts,
 };
 use std::net::SocketAddr;
-
-/// Facts and evidence.
-pub(super) type Measured = (Facts, Vec<Evidence>);
 
 /// Measures everything. With `again`, tests whose results were saved are made once more.
 ///
@@ -36,7 +33,7 @@ pub(super) async fn measure(
     let peer = drivers.moves.address();
     let versions = version::versions(&config.facts_file, &hypervisor).await;
     let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
-    let facts = Facts {
+    let mut facts = Facts {
         boot_id: Some(boot_id.to_owned()),
         // Where other hosts reach the host is where people do.
         address: Some(
@@ -50,6 +47,7 @@ pub(super) async fn measure(
         agent: Some(env!("CARGO_PKG_VERSION").to_owned()),
         checked: None,
         canary: None,
+        unreached: None,
         booted_at: machine::booted_at(),
         versions: Some(versions),
         package_format: Some(version::package_format()),
@@ -57,7 +55,9 @@ pub(super) async fn measure(
     let network = drivers.network.trouble().borrow().clone();
     let mut seen = vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)];
     if facts.hypervisor.as_ref().is_some_and(|hypervisor| hypervisor.wiring.driver == "sim") {
-        seen.extend(check::simulated::results(&config.facts_file));
+        let (more, of_probe) = check::simulated::results(&config.facts_file);
+        facts.update(more);
+        seen.extend(of_probe);
     }
     Ok((facts, seen))
 }
@@ -99,9 +99,10 @@ impl Runtime {
         }
     }
 
-    /// Takes in the result of one of the host's own checks, if it is news.
-    pub(super) fn own_check_ended(&mut self, seen: Evidence) {
-        if !self.core.host.is_known(&seen) {
+    /// Takes in results of the host's own checks and of the network's probe, if they are news.
+    pub(super) fn own_checks_ended(&mut self, (facts, evidence): Measured) {
+        self.core.host.measured(facts, Vec::new());
+        for seen in evidence.into_iter().filter(|seen| !self.core.host.is_known(seen)).collect::<Vec<_>>() {
             match &seen.trouble {
                 Some(trouble) => {
                     tracing::warn!(check = seen.check, level = ?seen.level, trouble, "a check found trouble")
@@ -120,7 +121,8 @@ impl Runtime {
         };
         let file = self.config.facts_file.clone();
         if hypervisor.wiring.driver == "sim" {
-            self.core.host.measured(Facts::default(), check::simulated::results(&file));
+            let (facts, evidence) = check::simulated::results(&file);
+            self.core.host.measured(facts, evidence);
         }
         self.versions.spawn(async move { version::versions(&file, &hypervisor).await });
     }

@@ -21,7 +21,7 @@ pub(crate) use start::take_state_dir;
 use crate::{
     Config,
     core::{Core, Outcome, Step, Taken},
-    driver::{Drivers, Exit, Release},
+    driver::{Drivers, Exit, Measured, Release},
     files,
     link::{Link, LinkError},
 };
@@ -124,7 +124,7 @@ pub(crate) struct Runtime {
     /// The guests' open consoles.
     consoles: Arc<console::Consoles>,
     /// Checks of the host in progress: at most one.
-    checks: JoinSet<(u64, Result<measure::Measured, crate::core::Failure>)>,
+    checks: JoinSet<(u64, Result<Measured, crate::core::Failure>)>,
     /// A look at the versions in progress: at most one.
     versions: JoinSet<crate::version::Versions>,
     /// The canary in progress: at most one.
@@ -132,7 +132,7 @@ pub(crate) struct Runtime {
     /// The host's own checks.
     own_checks: JoinSet<()>,
     /// The results of own checks and of the network's probe.
-    results: (mpsc::Sender<Evidence>, mpsc::Receiver<Evidence>),
+    results: (mpsc::Sender<Measured>, mpsc::Receiver<Measured>),
     /// The order that the network's probe follows.
     probed: Option<ProbeOrder>,
     exits: (mpsc::UnboundedSender<Exit>, mpsc::UnboundedReceiver<Exit>),
@@ -194,7 +194,7 @@ impl Runtime {
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
                 Some(ended) = self.canaries.join_next() => self.canary_ended(ended),
                 _ = versions.tick() => self.look_at_versions(),
-                Some(seen) = self.results.1.recv() => self.own_check_ended(seen),
+                Some(seen) = self.results.1.recv() => self.own_checks_ended(seen),
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
@@ -208,6 +208,7 @@ impl Runtime {
             }
         }
         self.save().await;
+        self.end_canary().await;
         tracing::info!(host = self.config.host_name, "agent stops; guests run on");
     }
 

@@ -99,7 +99,7 @@ impl Runtime {
 
 /// Of what the host was ordered to prove, the last result holds until there is another one.
 async fn recall_orders(core: &mut Core, drivers: &Drivers) {
-    if core.host.probe().is_some() {
+    if core.host.probe().is_some() && drivers.network.beats().is_some() {
         core.host.measured(Facts::default(), [BRIDGE, TUNNELS].map(check::pending_of).into());
     }
     // A canary whose agent ended is no guest.

@@ -169,6 +169,7 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         checks_done: host.checked,
         canaries_asked: host.order.canary.as_ref().map_or(0, |order| order.number),
         canaries_ended: host.canaries.ended,
+        canaries_passed: host.canaries.passed,
         cpu_model: host.hypervisor.cpu_model.clone(),
         heard_at: state.heartbeats.get(&host.id).map(|heartbeat| heartbeat.at.iso()),
         fence,

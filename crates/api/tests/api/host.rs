@@ -63,6 +63,7 @@ fn facts() -> Facts {
         agent: text("0.1.0"),
         checked: None,
         canary: None,
+        unreached: None,
         booted_at: Some(lenticular_model::Timestamp::default()),
         versions: Some([("kernel".to_owned(), "6.1.119-1".to_owned())].into()),
         package_format: None,

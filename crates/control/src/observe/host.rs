@@ -129,6 +129,7 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         evidence: Default::default(),
         order: Default::default(),
         checked: 0,
+        unreached: Vec::new(),
         canaries: Default::default(),
         number: txn.hosts.values().map(|h| h.number).max().unwrap_or(0) + 1,
         silent_since: None,
@@ -152,6 +153,7 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
         agent,
         checked,
         canary,
+        unreached,
         booted_at,
         versions,
         package_format,
@@ -170,14 +172,15 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.kernel, kernel);
     set(&mut host.agent, agent);
     set(&mut host.versions, versions.map(sane));
+    set(&mut host.unreached, unreached);
     set(&mut host.package_format, package_format);
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
-    let ordered = host.order.canary.as_ref().map_or(0, |order| order.number);
-    if let Some(ended) = canary.filter(|ended| *ended <= ordered && *ended > host.canaries.ended) {
-        (host.canaries.ended, host.canaries.ended_at) = (ended, Some(now));
-    }
+    let counts = note_canary(host, canary, evidence, now);
     for Evidence { check, trouble, level } in evidence.iter().filter(|seen| seen.level != Level::Pending) {
+        if check == CANARY && !counts {
+            continue;
+        }
         let same =
             host.evidence.get(check).is_some_and(|known| (&known.trouble, known.level) == (trouble, *level));
         if !same {
@@ -185,6 +188,21 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
             host.evidence.insert(check.clone(), found);
         }
     }
+}
+
+/// Notes the end of a canary. False if what the host says of a canary proves nothing: it said so before, or the canary
+/// began before the host booted or was changed.
+fn note_canary(host: &mut Host, ended: Option<u64>, evidence: &[Evidence], now: Timestamp) -> bool {
+    let ordered = host.order.canary.as_ref().map_or(0, |order| order.number);
+    let ended = ended.filter(|ended| *ended <= ordered && *ended > host.canaries.ended);
+    let Some(ended) = ended else { return false };
+    (host.canaries.ended, host.canaries.ended_at) = (ended, Some(now));
+    let counts = ended > host.canaries.void;
+    let seen = evidence.iter().find(|seen| seen.check == CANARY && seen.level != Level::Pending);
+    if counts && seen.is_some_and(|seen| seen.trouble.is_none()) {
+        host.canaries.passed = ended;
+    }
+    counts
 }
 
 fn set<T>(field: &mut T, fact: Option<T>) {
@@ -202,6 +220,7 @@ fn put_if_changed(txn: &mut Txn<'_>, host: Host) {
                 // Overrides were given for the host as it was, and so was its proof.
                 host.overrides.clear();
                 host.evidence.remove(CANARY);
+                host.canaries.void = host.order.canary.as_ref().map_or(0, |order| order.number);
             }
             txn.put(host);
         }

@@ -51,6 +51,10 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         // It is a sibling of others.
         of_unadmitted(new, keys);
     }
+    if pair.differs(|host| host.is_witness().then(|| host.unreached.clone()).unwrap_or_default()) {
+        // Others are dark by its word, or no longer.
+        keys.extend(new.migrations.keys().copied().map(Key::Migration));
+    }
     if pair
         .differs(|host| (host.is_up(), host.is_admitted(), &host.versions, &host.overrides, &host.evidence))
     {

@@ -7,6 +7,7 @@
 use crate::{
     AggregateId, HostId, HostRuleId,
     host::{
+        evidence::TUNNELS,
         host::{Capacity, Host, Hypervisor},
         rule::{Effect, HostRule, Scope, Subject},
         version::PackageFormat,
@@ -68,6 +69,8 @@ pub struct HostClass {
     pub package_format: PackageFormat,
     /// The checks, each with whether it passed.
     pub checks: BTreeMap<String, bool>,
+    /// The name of a host that no other host answers; such a host has a class for itself.
+    pub cut_off: Option<String>,
     /// Whether they have proved themselves.
     pub admitted: bool,
     /// The versions with which they last proved themselves; empty while they are admitted.
@@ -129,6 +132,7 @@ impl HostClass {
             versions: host.versions.clone(),
             package_format: host.package_format,
             checks: passed.collect(),
+            cut_off: host.trouble(TUNNELS).map(|_| host.name.clone()),
             admitted: host.is_admitted(),
             proven: match &host.admission {
                 Some(last) if !host.is_admitted() => last.versions.clone(),
@@ -319,6 +323,7 @@ mod tests {
             versions: BTreeMap::new(),
             package_format: PackageFormat::default(),
             checks: BTreeMap::new(),
+            cut_off: None,
             admitted: true,
             proven: BTreeMap::new(),
             overruled: BTreeSet::new(),

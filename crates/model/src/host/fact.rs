@@ -62,6 +62,8 @@ facts! {
     checked: u64,
     /// The last canary that ended, of those that were ordered.
     canary: u64,
+    /// The names of hosts that it asks and that do not answer.
+    unreached: Vec<String>,
     /// When the kernel booted, by the host's own clock.
     booted_at: Timestamp,
     /// The versions of software on the host, by their names (`super::rule::VERSION_NAMES`).
@@ -91,6 +93,8 @@ impl Facts {
         for (name, text) in texts {
             check_text(name, text.as_deref().unwrap_or_default())?;
         }
+        let unreached = self.unreached.as_deref().unwrap_or_default();
+        check_length("unreached", unreached.iter().map(String::len).sum())?;
         if let Some(Hypervisor { driver, acceleration, version: _, arch, cpu_model, wiring }) =
             &self.hypervisor
         {

@@ -274,6 +274,9 @@ record! {
         /// The last check that the agent carried out, of those that operators asked for.
         #[serde(default)]
         pub checked: u64,
+        /// The names of hosts that it asks and that do not answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub unreached: Vec<String>,
         /// The canaries that the host ran.
         #[serde(default)]
         pub canaries: Canaries,
@@ -302,6 +305,12 @@ pub struct Canaries {
     /// The last one that ended, of those that were ordered.
     #[serde(default)]
     pub ended: u64,
+    /// The last one that the host passed.
+    #[serde(default)]
+    pub passed: u64,
+    /// The last one that was ordered before the host booted or was changed: it proves nothing any more.
+    #[serde(default)]
+    pub void: u64,
     /// When the last one was ordered.
     #[serde(default)]
     pub ordered_at: Option<Timestamp>,
@@ -345,6 +354,12 @@ impl Host {
     pub fn probe_addresses(&self) -> Option<(Mac, Ipv4Addr)> {
         let has_port = matches!(self.hypervisor.wiring.driver.as_str(), "ovn" | "sim");
         probe::addresses(self.number).filter(|_| has_port)
+    }
+
+    /// True if it can tell which of the hosts that it asks do not answer: its switch answers, and some other host.
+    pub fn is_witness(&self) -> bool {
+        let fails = |check: &str| self.evidence.get(check).is_some_and(|found| !found.has_passed());
+        self.is_up() && !fails(evidence::BRIDGE) && !fails(evidence::TUNNELS)
     }
 
     /// True while it runs a canary, as far as the control plane waits for it.

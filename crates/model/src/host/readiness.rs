@@ -22,6 +22,7 @@ use super::{
     rule::HostRule,
 };
 use crate::State;
+use std::sync::Arc;
 
 /// One thing that speaks against a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,14 +74,18 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
     lines
 }
 
-/// The check that shows that the hosts of a class are dark; `None` if they are not. If the tunnels of many hosts fail
-/// together, the network between them is the cause, and closing all of them helps nobody. A host whose own switch does not
-/// answer is dark in any case.
+/// The check that shows that the hosts of a class are dark; `None` if they are not. A host whose own switch does not answer
+/// is dark. A host that no other host answers is dark if another one, which reaches others, misses it too: else the others
+/// may be the cause. If the tunnels of many hosts fail together, the network between them is the cause, and closing all of
+/// them helps nobody.
 fn darkness(state: &State, class: &HostClass) -> Option<&'static str> {
     if class.fails(BRIDGE) {
         return Some(BRIDGE);
     }
-    (class.fails(TUNNELS) && cut_off(state, &class.zone).is_none()).then_some(TUNNELS)
+    let name = class.cut_off.as_ref()?;
+    let misses = |other: &&Arc<Host>| other.is_witness() && other.unreached.contains(name);
+    let missed = state.hosts.values().find(misses).is_some();
+    (missed && cut_off(state, &class.zone).is_none()).then_some(TUNNELS)
 }
 
 /// How many hosts of a zone no other host answers, and how many there are, if that is one event of the network: more than

@@ -309,6 +309,9 @@ pub struct HostDetail {
     /// The last canary that ended.
     #[serde(default)]
     pub canaries_ended: u64,
+    /// The last canary that the host passed.
+    #[serde(default)]
+    pub canaries_passed: u64,
     /// Its CPU.
     pub cpu_model: String,
     /// When the host last made contact.

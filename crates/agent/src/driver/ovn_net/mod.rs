@@ -12,7 +12,7 @@ mod switch;
 pub use config::{OvnConfig, Physical};
 
 use super::{
-    Beat, NetPlan, Network, Nic, Work, file_failure,
+    Beat, Measured, NetPlan, Network, Nic, Work, file_failure,
     guest_user::{self, GuestUser},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 use lenticular_model::{
     Lock, PortId, ServerId,
-    host::{evidence::Evidence, host::Wiring, probe::ProbeOrder},
+    host::{host::Wiring, probe::ProbeOrder},
 };
 use lenticular_wire::agent::{GuestSpec, PortSpec};
 use namespace::Namespace;
@@ -272,7 +272,7 @@ impl Network for OvnNetwork {
         self.trouble.clone()
     }
 
-    fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Evidence>) {
+    fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Measured>) {
         let peers = order.iter().flat_map(|order| &order.peers).map(|peer| peer.address);
         self.guests.set_peers(peers.collect());
         self.probe.send_replace(order.map(|order| (order, results.clone())));

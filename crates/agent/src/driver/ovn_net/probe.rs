@@ -9,14 +9,14 @@ use crate::{
         Failure,
         reach::{Reaches, Target},
     },
-    driver::file_failure,
+    driver::{Measured, file_failure},
 };
 use lenticular_model::{
     host::{
-        evidence::Evidence,
+        fact::Facts,
         probe::{PREFIX, ProbeOrder},
     },
-    network::mtu::TUNNELED,
+    network::{mac::Mac, mtu::TUNNELED},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use std::{
@@ -39,45 +39,120 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How soon a port that could not be made is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Follows the orders until their sender ends. `place` has the port's namespace while there is a port.
+/// Follows the orders until their sender ends. `place` has the port's namespace while there is a port. What was counted
+/// before a restart of the switch counts on: a switch that does not come back is lost.
 pub(super) async fn run(
     switch: Arc<Switch>,
     mut orders: watch::Receiver<Option<Ordered>>,
     place: watch::Sender<Option<Arc<Namespace>>>,
 ) {
+    let mut prober = Prober { reaches: Reaches::default(), sequence: 0, pings: None };
     let mut starts = switch.starts.clone();
-    loop {
-        let Some((order, results)) = orders.borrow_and_update().clone() else {
-            if orders.changed().await.is_err() {
-                return;
+    let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while let Some((order, results)) = ordered(&mut orders).await {
+        prober.reaches.order(&order);
+        tracing::info!(peers = order.peers.len(), "the host asks other hosts");
+        let own = (order.port.clone(), order.mac, order.address);
+        let mut opening = std::pin::pin!(open(&switch, &order));
+        let mut is_open = prober.pings.as_ref().is_some_and(|pings| pings.own == own);
+        loop {
+            tokio::select! {
+                // Answers first: an agent that stood still has them waiting.
+                biased;
+                answer = prober.answer() => prober.answered(answer),
+                changed = orders.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                // The switch's process has lost the device.
+                started = starts.changed() => {
+                    if started.is_err() {
+                        return;
+                    }
+                    (prober.pings, is_open) = (None, false);
+                    place.send_replace(None);
+                    opening.set(open(&switch, &order));
+                }
+                pings = &mut opening, if !is_open => {
+                    place.send_replace(Some(pings.namespace.clone()));
+                    (prober.pings, is_open) = (Some(pings), true);
+                }
+                _ = every.tick() => if results.send(prober.ask()).await.is_err() {
+                    return;
+                },
             }
-            continue;
-        };
-        starts.mark_unchanged();
-        let pings = match Pings::open(&switch, &order).await {
-            Ok(pings) => pings,
-            Err(failure) => {
-                tracing::error!(%failure, "the host's probe port cannot be made; it is tried again");
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            }
-        };
-        tracing::info!(address = %order.address, "the host has a probe port");
-        place.send_replace(Some(pings.namespace.clone()));
-        tokio::select! {
-            () = pings.ask(order, results, &mut orders) => {}
-            // The switch's process has lost the device.
-            started = starts.changed() => if started.is_err() { return },
-        }
-        place.send_replace(None);
-        if let Err(failure) = remove_port(&switch).await {
-            tracing::warn!(%failure, "the host's probe port is left behind");
         }
     }
 }
 
+/// The order to follow, once there is one; `None` when no order comes any more.
+async fn ordered(orders: &mut watch::Receiver<Option<Ordered>>) -> Option<Ordered> {
+    loop {
+        if let Some(ordered) = orders.borrow_and_update().clone() {
+            return Some(ordered);
+        }
+        orders.changed().await.ok()?;
+    }
+}
+
+/// Makes the port, until that succeeds.
+async fn open(switch: &Switch, order: &ProbeOrder) -> Pings {
+    loop {
+        match Pings::open(switch, order).await {
+            Ok(pings) => {
+                tracing::info!(address = %order.address, "the host has a probe port");
+                return pings;
+            }
+            Err(failure) => {
+                tracing::error!(%failure, "the host's probe port cannot be made; it is tried again");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The questions and what is known by them, with or without a port.
+struct Prober {
+    reaches: Reaches,
+    sequence: u16,
+    pings: Option<Pings>,
+}
+
+impl Prober {
+    /// The next answer at the port; never, without a port.
+    async fn answer(&self) -> Option<(Ipv4Addr, u16, usize)> {
+        match &self.pings {
+            Some(pings) => next_answer(&pings.socket).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn answered(&mut self, answer: Option<(Ipv4Addr, u16, usize)>) {
+        if let Some((address, sequence, bytes)) = answer
+            && sequence == self.sequence
+        {
+            self.reaches.answered(Target { address, full: bytes == usize::from(FULL) });
+        }
+    }
+
+    /// Asks all targets. Returns what is known by now.
+    fn ask(&mut self) -> Measured {
+        let targets = self.reaches.ask();
+        self.sequence = self.sequence.wrapping_add(1);
+        if let Some(pings) = &self.pings {
+            for target in targets {
+                let bytes = if target.full { FULL } else { SMALL };
+                send_echo(&pings.socket, target.address, self.sequence, bytes);
+            }
+        }
+        let facts = Facts { unreached: Some(self.reaches.unreached()), ..Facts::default() };
+        (facts, self.reaches.evidence())
+    }
+}
+
 /// An order, and where results go.
-pub(super) type Ordered = (ProbeOrder, mpsc::Sender<Evidence>);
+pub(super) type Ordered = (ProbeOrder, mpsc::Sender<Measured>);
 
 /// Removes the port of an earlier agent, or of an earlier order.
 pub(super) async fn remove_port(switch: &Switch) -> Result<(), Failure> {
@@ -89,6 +164,8 @@ struct Pings {
     /// A raw socket for ICMP. It is used as tokio's type for datagrams, which has the same calls.
     socket: UdpSocket,
     namespace: Arc<Namespace>,
+    /// The port that it is for.
+    own: (String, Mac, Ipv4Addr),
     /// Answers the canaries of other hosts.
     _answering: JoinSet<()>,
 }
@@ -111,61 +188,8 @@ impl Pings {
         let socket = open_socket(&namespace).await?;
         let mut answering = JoinSet::new();
         answering.spawn(answer_canaries(namespace.open("listening for canaries", listen).await?));
-        Ok(Self { socket, namespace, _answering: answering })
-    }
-
-    /// Asks until the order names another port, or nothing.
-    async fn ask(
-        &self,
-        mut order: ProbeOrder,
-        mut results: mpsc::Sender<Evidence>,
-        orders: &mut watch::Receiver<Option<Ordered>>,
-    ) {
         let own = (order.port.clone(), order.mac, order.address);
-        let mut reaches = Reaches::default();
-        reaches.order(&order);
-        let mut sequence = 0_u16;
-        let mut every = tokio::time::interval(EVERY);
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                // Answers first: an agent that stood still has them waiting.
-                biased;
-                answer = next_answer(&self.socket) => if let Some((address, answered, bytes)) = answer
-                    && answered == sequence
-                {
-                    reaches.answered(Target { address, full: bytes == usize::from(FULL) });
-                },
-                changed = orders.changed() => {
-                    let Some((now, to)) = orders.borrow_and_update().clone().filter(|_| changed.is_ok()) else {
-                        return;
-                    };
-                    (order, results) = (now, to);
-                    if (order.port.clone(), order.mac, order.address) != own {
-                        // The outer loop takes it.
-                        orders.mark_changed();
-                        return;
-                    }
-                    tracing::info!(peers = order.peers.len(), "the host asks other hosts");
-                    reaches.order(&order);
-                }
-                _ = every.tick() => {
-                    let targets = reaches.ask();
-                    for seen in reaches.evidence() {
-                        if results.send(seen).await.is_err() {
-                            return;
-                        }
-                    }
-                    sequence = sequence.wrapping_add(1);
-                    targets.into_iter().for_each(|target| self.send(target, sequence));
-                }
-            }
-        }
-    }
-
-    /// Sends one question. One that cannot be sent counts as not answered.
-    fn send(&self, target: Target, sequence: u16) {
-        send_echo(&self.socket, target.address, sequence, if target.full { FULL } else { SMALL });
+        Ok(Self { socket, namespace, own, _answering: answering })
     }
 }
 
