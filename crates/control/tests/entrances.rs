@@ -91,8 +91,10 @@ fn add(cloud: &mut Cloud, effect: Effect, subject: Subject) {
     cloud.run(|txn| rule::add(txn, &admin(), &new, true)).unwrap();
 }
 
+type Closing = (&'static str, fn(&mut Cloud));
+
 /// All that makes host b not ready.
-const CLOSINGS: &[(&str, fn(&mut Cloud))] = &[
+const CLOSINGS: &[Closing] = &[
     ("a denied version", |cloud| {
         let id = cloud.hosts[1];
         let versions = [("kernel".to_owned(), "3.13.0-24.46".to_owned())];

@@ -86,9 +86,7 @@ impl Runtime {
             Err(error) => tracing::error!(%error, "a canary was lost"),
         }
     }
-}
 
-impl Runtime {
     /// Ends the canary under way before the agent stops. The next agent begins it again.
     pub(super) async fn end_canary(&mut self) {
         if let Some(id) = self.core.host.canary().filter(|_| !self.canaries.is_empty()) {
@@ -228,8 +226,7 @@ impl Canary<'_> {
     /// Compares the guest's clock with the host's.
     async fn clock(&self) -> Result<(), Failure> {
         let beat = self.hear(|_| true).await?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let off_s = beat.clock_s.abs_diff(now.as_secs() as i64);
+        let off_s = beat.clock_s.abs_diff(host_clock_s());
         match off_s > CLOCK_OFF_S_MAX {
             true => Err(trouble(format!("the guest's clock is off by {off_s} s"))),
             false => Ok(()),
@@ -259,6 +256,12 @@ impl Canary<'_> {
             false => Err(trouble("the guest began anew".to_owned())),
         }
     }
+}
+
+/// The host's clock, in seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "the guest's clock is compared with the host's")]
+fn host_clock_s() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 fn trouble(details: String) -> Failure {
@@ -390,7 +393,7 @@ mod tests {
         async fn speak(self: Arc<Self>) {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+                let now = host_clock_s();
                 let clock_s = if self.fault == "clock" { now - 10 } else { now };
                 let reached = (self.fault != "other host").then_some(ROUTER);
                 let starts = self.starts.load(Ordering::SeqCst);

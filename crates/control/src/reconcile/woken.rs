@@ -51,7 +51,8 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         // It is a sibling of others.
         of_unadmitted(new, keys);
     }
-    if pair.differs(|host| host.is_witness().then(|| host.unreached.clone()).unwrap_or_default()) {
+    if pair.differs(|host| host.is_witness().then(|| host.unreached.clone()).filter(|lost| !lost.is_empty()))
+    {
         // Others are dark by its word, or no longer.
         keys.extend(new.migrations.keys().copied().map(Key::Migration));
     }

@@ -5,9 +5,9 @@ pub mod address_scope;
 pub mod default_security_group_rule;
 pub mod dhcp_option;
 pub mod floating_ip;
-#[expect(clippy::module_inception, reason = "one noun has one file name in every layer")]
 pub mod mac;
 pub mod mtu;
+#[expect(clippy::module_inception, reason = "one noun has one file name in every layer")]
 pub mod network;
 pub mod port;
 pub mod port_forwarding;
