@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from cloud import BINARY, GUEST_IMAGE, Cloud
+from lab import Lab
 
 
 def pytest_configure(config):
@@ -14,7 +15,7 @@ def pytest_configure(config):
 
 
 # The files whose tests take longest, longest first. When two files run at once, a long one that begins last runs alone.
-LONGEST = ["test_ovn", "test_lab", "test_drill", "test_southbound", "test_real_guest", "test_ovn_ports", "test_ovn_guard",
+LONGEST = ["test_ovn", "test_lab", "test_drill", "test_canary", "test_southbound", "test_dark", "test_real_guest", "test_ovn_ports", "test_ovn_guard",
            "test_guest_user", "test_migrate", "test_shelve"]
 
 
@@ -86,3 +87,13 @@ def real(tmp_path_factory, key):
         yield cloud
     finally:
         cloud.down()
+
+
+@pytest.fixture
+def probed_lab(tmp_path):
+    """Three hosts on OVN that have asked each other whether they answer."""
+    lab = Lab(tmp_path / "data")
+    try:
+        yield lab.start_probed()
+    finally:
+        lab.down()

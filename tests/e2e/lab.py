@@ -38,6 +38,25 @@ class Lab(Cloud):
         assert done.returncode == 0, done.stdout + done.stderr
         return self
 
+    def start_probed(self):
+        """Starts on OVN, and waits until all hosts have said whether others answer them."""
+        self.start("--network", "ovn")
+        names = [f"host-{n}" for n in range(1, self.hosts + 1)]
+        probed = lambda: all({"bridge", "tunnels"} <= self.checks(name).keys() for name in names)
+        wait_until("all hosts are probed", probed, deadline_s=90)
+        return self
+
+    def show_host(self, name):
+        return json.loads(self.lenticular("host", "show", name, "--json"))
+
+    def checks(self, name):
+        """What is wrong by each check of a host, and since when."""
+        return {check: (trouble, since) for check, trouble, since in self.show_host(name)["checks"]}
+
+    def cut_tunnels(self, host):
+        """No other host hears this one any more, until the context ends."""
+        return Cut(self.mark(), host)
+
     def down(self):
         if (self.data / "lab.json").exists():
             self.lenticular("lab", "down")
@@ -83,6 +102,22 @@ class Lab(Cloud):
         """The guest counts on from now; gives the last number seen."""
         first = (self.counts(server) or [0])[-1]
         return wait_until("the guest counts on", lambda: next((n for n in self.counts(server)[-1:] if n > first), None))
+
+
+class Cut:
+    """The tunnels of one host are cut: what it sends into them is dropped."""
+
+    def __init__(self, mark, host):
+        self.table, self.device = mark, f"{mark}u{host.removeprefix('host-')}"
+
+    def __enter__(self):
+        hook = f"{{ type filter hook ingress device {self.device} priority 0; }}"
+        for words in (["add", "table", "netdev", self.table], [f"add chain netdev {self.table} in {hook}"],
+                      [f"add rule netdev {self.table} in udp dport 6081 drop"]):
+            subprocess.run(["nft", *words], check=True)
+
+    def __exit__(self, *_):
+        subprocess.run(["nft", "delete", "table", "netdev", self.table], check=True)
 
 
 def has_ended(pid):

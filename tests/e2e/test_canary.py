@@ -1,6 +1,5 @@
 """Canaries: small guests with which the hosts of a lab prove what they do for servers, and name what is broken."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,28 +8,11 @@ import threading
 import pytest
 
 from cloud import wait_until
-from lab import Lab, guests
+from lab import guests, has_ended
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
 HOSTS = ("host-1", "host-2", "host-3")
-
-
-@pytest.fixture
-def lab(tmp_path):
-    lab = Lab(tmp_path / "data")
-    try:
-        yield lab.start("--network", "ovn")
-    finally:
-        lab.down()
-
-
-def show(lab, host):
-    return json.loads(lab.lenticular("host", "show", host, "--json"))
-
-
-def found(lab, host):
-    return {name: trouble for name, trouble, _ in show(lab, host)["checks"]}
 
 
 def flows(lab, host, command, flow):
@@ -46,23 +28,19 @@ def nothing_is_left(lab):
         ports = subprocess.run(["ovs-vsctl", f"--db=unix:{lab.data}/hosts/{host}/ovs/db.sock", "list-ports", "br-int"],
                                capture_output=True, text=True, check=True).stdout.split()
         assert [port for port in ports if port.startswith("tap")] == [], host
+        devices = subprocess.run(["ip", "-n", f"{lab.mark()}-{host}", "-br", "link"], capture_output=True, text=True, check=True)
+        assert "tap" not in devices.stdout, devices.stdout
 
 
-def test_a_canary_names_what_is_broken_and_leaves_nothing(lab):
-    wait_until("all hosts are probed", lambda: all({"bridge", "tunnels"} <= found(lab, host).keys() for host in HOSTS),
-               deadline_s=90)
-    code = {}
+def test_a_canary_names_what_is_broken_and_leaves_nothing(probed_lab):
+    lab, code = probed_lab, {}
 
     def run(host):
         code[host] = lab.lenticular("host", "canary", host, "--wait", ok=False)
 
     # The first host's guests do not get their metadata. The third reaches no other host.
     flows(lab, "host-1", "add-flow", "priority=65535,ip,nw_dst=169.254.169.254,actions=drop")
-    subprocess.run(["nft", "add", "table", "netdev", lab.mark()], check=True)
-    hook = f"{{ type filter hook ingress device {lab.mark()}u3 priority 0; }}"
-    subprocess.run(["nft", f"add chain netdev {lab.mark()} in {hook}"], check=True)
-    subprocess.run(["nft", f"add rule netdev {lab.mark()} in udp dport 6081 drop"], check=True)
-    try:
+    with lab.cut_tunnels("host-3"):
         running = [threading.Thread(target=run, args=(host,)) for host in HOSTS]
         for thread in running:
             thread.start()
@@ -73,25 +51,23 @@ def test_a_canary_names_what_is_broken_and_leaves_nothing(lab):
         lab.restart()
         for thread in running:
             thread.join(timeout=300)
-    finally:
-        subprocess.run(["nft", "delete", "table", "netdev", lab.mark()], check=True)
-        flows(lab, "host-1", "del-flows", "ip,nw_dst=169.254.169.254")
+    flows(lab, "host-1", "del-flows", "ip,nw_dst=169.254.169.254")
     assert {host: status for host, (status, _) in code.items()} == {"host-1": 2, "host-2": 0, "host-3": 2}, code
-    assert found(lab, "host-1")["canary"] == "step 'metadata' was not done after 60 s"
-    assert found(lab, "host-2")["canary"] is None
-    assert found(lab, "host-3")["canary"] == "step 'other host' was not done after 60 s"
+    assert lab.checks("host-1")["canary"][0] == "step 'metadata' was not done after 60 s"
+    assert lab.checks("host-2")["canary"][0] is None
+    assert lab.checks("host-3")["canary"][0] == "step 'other host' was not done after 60 s"
     nothing_is_left(lab)
 
     # It is no server, for nobody.
     assert lab.get("/compute/v2.1/servers?all_tenants=1")["servers"] == []
     assert lab.get("/compute/v2.1/os-simple-tenant-usage")["tenant_usages"] == []
 
-    # Whoever is to take servers must have passed.
+    # With a rule, only hosts that have passed take servers.
     lab.lenticular("rule", "add", "require", "check:canary", "--reason", "see the runbook", "--yes-close")
-    assert show(lab, "host-1")["state"] == "not ready" and "step 'metadata'" in show(lab, "host-1")["reason"]
-    assert show(lab, "host-2")["state"] == "up"
+    assert lab.show_host("host-1")["state"] == "not ready" and "step 'metadata'" in lab.show_host("host-1")["reason"]
+    assert lab.show_host("host-2")["state"] == "up"
     lab.lenticular("host", "canary", "host-1", "--wait")
-    assert show(lab, "host-1")["state"] == "up"
+    assert lab.show_host("host-1")["state"] == "up"
     nothing_is_left(lab)
 
     # A guest that dies is told as what it is.
@@ -102,3 +78,17 @@ def test_a_canary_names_what_is_broken_and_leaves_nothing(lab):
     last.join(timeout=120)
     assert code["host-2"][0] == 2 and "the guest's process has ended" in code["host-2"][1], code
     nothing_is_left(lab)
+
+    # An agent that stops takes its canary with it: while it builds the guest, and after these steps.
+    log = lab.data / "host-1.log"
+    for step in (None, None, "build", "suspend"):
+        sign = f'"step":"{step}"' if step else "the host runs a canary"
+        before = log.read_text().count(sign)
+        lab.lenticular("host", "canary", "host-1")
+        wait_until("the canary is there", lambda: log.read_text().count(sign) > before, deadline_s=120, every_s=0.01)
+        pid = lab.pid("host-1")
+        os.kill(pid, signal.SIGTERM)
+        wait_until("the agent has ended", lambda: has_ended(pid), deadline_s=60, every_s=0.05)
+        nothing_is_left(lab)
+        lab.restart()
+        lab.wait_for_hosts()

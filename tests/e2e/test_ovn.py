@@ -341,7 +341,7 @@ def test_no_host_wanted_more_of_the_southbound_database_than_it_may(lab):
 
 def test_a_lab_on_ovn_leaves_nothing_behind(tmp_path, key):
     # What belongs to hosts' switches, and to no lab's own wires.
-    of_hosts = lambda: left_here(("br-", "ovs-", "tap", "lenticular-", "lmd-"))
+    of_hosts = lambda: left_here(("br-", "ovs-", "tap", "lenticular-", "lns-"))
     # A device of this machine's own, which is called as one is in each of the lab's hosts.
     subprocess.run(["ip", "link", "add", "br-underlay", "type", "bridge"], check=True)
     try:

@@ -106,6 +106,11 @@ impl Guests {
         self.lock().contains_key(&server)
     }
 
+    /// The ports of a noted guest.
+    pub(crate) fn ports_of(&self, server: ServerId) -> Vec<PortSpec> {
+        self.lock().get(&server).map(|noted| noted.guest.ports.clone()).unwrap_or_default()
+    }
+
     /// The guests' networks, with the ranges of the guests' addresses.
     pub(crate) fn networks(&self) -> BTreeMap<NetworkId, BTreeSet<IpNet>> {
         let mut networks: BTreeMap<NetworkId, BTreeSet<IpNet>> = BTreeMap::new();

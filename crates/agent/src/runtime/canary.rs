@@ -6,7 +6,7 @@
 
 use super::{
     Runtime,
-    work::{ready, remove, wake},
+    work::{AbortOnDrop, ready, remove, wake},
 };
 use crate::{
     check::{evidence_of, simulated},
@@ -69,6 +69,7 @@ impl Runtime {
                     false => evidence_of(CANARY, run(&drivers, order, has_peers).await),
                 }
             });
+            let _ends_with_this = AbortOnDrop(ran.abort_handle());
             let lost = |error: tokio::task::JoinError| {
                 evidence_of(CANARY, Some((Level::Unknown, format!("the host's agent failed at it: {error}"))))
             };

@@ -126,7 +126,8 @@ impl Runtime {
     }
 }
 
-struct AbortOnDrop(tokio::task::AbortHandle);
+/// Ends a task with the one that waits for it.
+pub(super) struct AbortOnDrop(pub(super) tokio::task::AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -98,6 +98,7 @@ impl OvnNetwork {
         let guests = Arc::new(Guests::new(state_dir, Box::new(hand_on)));
         let places = Arc::new(Places::new(switch.clone(), guests.clone()));
         places.clear().await?;
+        namespace::clear_lost().await;
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_switch(switch.clone(), places.clone()));
         let (told, trouble) = watch::channel(None);
@@ -191,6 +192,8 @@ impl OvnNetwork {
         let wanted: Vec<String> = guest.ports.iter().map(|port| tap_name(port.port_id)).collect();
         let user = GuestUser::of(&self.guest_dirs.join(server.to_string())).await;
         let user = user.map_err(|e| file_failure("finding a user for the guest", &e))?;
+        // Before the first tap: a tap that is not plugged yet is found by the note alone.
+        self.keep_note(server, guest).map_err(|e| file_failure("noting the guest's network", &e))?;
         for (port, tap) in guest.ports.iter().zip(&wanted) {
             if !has_device(tap) {
                 // No other user may open the tap.
@@ -210,7 +213,6 @@ impl OvnNetwork {
         let there = self.interfaces(Some(server)).await?;
         let over: Vec<String> = there.into_iter().filter(|name| !wanted.contains(name)).collect();
         self.remove_taps(&over).await?;
-        self.keep_note(server, guest).map_err(|e| file_failure("noting the guest's network", &e))?;
         self.places.sync().await;
         Ok(plan)
     }
@@ -320,7 +322,8 @@ impl Network for OvnNetwork {
 
     fn unplug(&self, server: ServerId) -> Work<'_, ()> {
         Box::pin(async move {
-            let names = self.interfaces(Some(server)).await?;
+            let mut names = self.interfaces(Some(server)).await?;
+            names.extend(self.guests.ports_of(server).iter().map(|port| tap_name(port.port_id)));
             self.remove_taps(&names).await?;
             self.clear_note(server).map_err(|e| file_failure("forgetting the guest's network", &e))?;
             self.places.sync().await;

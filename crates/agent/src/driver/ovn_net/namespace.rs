@@ -6,16 +6,34 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd},
+    path::Path,
 };
+
+/// What the name of a namespace begins with, as long as it has one. The process that makes it follows.
+const PREFIX: &str = "lns-";
+/// Where namespaces with names are.
+const NAMED: &str = "/run/netns";
 
 pub(super) struct Namespace(File);
 
+/// Removes namespaces that still have their names, because the process that made them died before it could take them.
+pub(super) async fn clear_lost() {
+    let entries = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
+    for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        let is_lost = process.is_some_and(|process| !Path::new("/proc").join(process).exists());
+        if is_lost && let Err(failure) = ip(&format!("netns delete {name}")).await {
+            tracing::warn!(name, %failure, "a network namespace is left behind");
+        }
+    }
+}
+
 impl Namespace {
-    /// Moves a device into a new namespace. `tag` is part of the namespace's name until it has none.
-    pub(super) async fn with_device(device: &str, tag: &str) -> Result<Self, Failure> {
-        let name = format!("lmd-{}-{tag}", std::process::id());
+    /// Moves a device into a new namespace.
+    pub(super) async fn with_device(device: &str) -> Result<Self, Failure> {
+        let name = format!("{PREFIX}{}-{device}", std::process::id());
         ip(&format!("netns add {name}")).await?;
-        let opened = File::open(format!("/run/netns/{name}"));
+        let opened = File::open(Path::new(NAMED).join(&name));
         let moved = ip(&format!("link set {device} netns {name}")).await;
         let up = ip(&format!("-n {name} link set lo up")).await;
         // In every case the name goes; the file keeps the namespace.

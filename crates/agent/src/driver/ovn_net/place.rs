@@ -122,7 +122,7 @@ impl Places {
         let mac = format!("mac=\"{}\"", metadata_mac(id));
         let words: Vec<&str> = plug.split_whitespace().chain([mac.as_str()]).collect();
         self.switch.vsctl(&words).await?;
-        let namespace = Namespace::with_device(&device, &id.0.simple().to_string()).await?;
+        let namespace = Namespace::with_device(&device).await?;
         namespace.ip(&format!("address add {METADATA_V4}/32 dev {device}")).await?;
         // A host without IPv6 still serves IPv4.
         if namespace.ip(&format!("address add {METADATA_V6}/64 dev {device} nodad")).await.is_err() {

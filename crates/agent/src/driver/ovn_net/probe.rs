@@ -181,7 +181,7 @@ impl Pings {
         let mac = format!("mac=\"{mac}\"");
         let words: Vec<&str> = plug.split_whitespace().chain([mac.as_str()]).collect();
         switch.vsctl(&words).await?;
-        let namespace = Namespace::with_device(DEVICE, "probe").await?;
+        let namespace = Namespace::with_device(DEVICE).await?;
         namespace.ip(&format!("address add {address}/{PREFIX} dev {DEVICE}")).await?;
         namespace.ip(&format!("link set {DEVICE} mtu {TUNNELED} up")).await?;
         let namespace = Arc::new(namespace);
