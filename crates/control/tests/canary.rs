@@ -1,11 +1,13 @@
 //! Canaries: a rule that requires them closes a host until it has passed, a few run at once, and proofs are renewed.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "the small cloud has more than is used here")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 #[path = "common/cloud.rs"]
 mod cloud;
 mod common;
+#[path = "common/open.rs"]
+mod open;
 
 use cloud::{Cloud, admin};
 use lenticular_control::{
@@ -15,7 +17,6 @@ use lenticular_control::{
     },
     observe::host::{Report, report},
     reconcile::{Key, reconcile, woken},
-    schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
     HostId, Kind, Timestamp,
@@ -28,6 +29,7 @@ use lenticular_model::{
         rule::{Effect, Scope, Subject},
     },
 };
+use open::open;
 use std::collections::BTreeSet;
 
 /// Three hosts on OVN that answer probes.
@@ -86,19 +88,12 @@ fn runs(cloud: &Cloud) -> Vec<&str> {
     hosts.map(|host| host.name.as_str()).collect()
 }
 
-fn open(cloud: &Cloud) -> Vec<String> {
-    let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
-    let mut names: Vec<String> = verdict.accepted.into_iter().map(|(name, _)| name).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn two_hosts_run_a_canary_at_once_and_each_opens_when_it_has_passed() {
     let mut cloud = cloud();
     let [a, b, c] = cloud.hosts[..] else { panic!("three hosts") };
     assert!(step(&mut cloud, a).is_some(), "silence alone is waited for");
-    assert!(runs(&cloud).is_empty() && open(&cloud).len() == 3, "nobody asks for one");
+    assert!(runs(&cloud).is_empty() && open(&cloud.state).len() == 3, "nobody asks for one");
 
     let before = cloud.state.clone();
     require(&mut cloud);
@@ -108,7 +103,7 @@ fn two_hosts_run_a_canary_at_once_and_each_opens_when_it_has_passed() {
     for id in [a, b, c] {
         step(&mut cloud, id);
     }
-    assert_eq!((runs(&cloud), open(&cloud).len()), (vec!["a", "b"], 0));
+    assert_eq!((runs(&cloud), open(&cloud.state).len()), (vec!["a", "b"], 0));
 
     // The first has passed; the one that waits is woken.
     let before = cloud.state.clone();
@@ -118,18 +113,18 @@ fn two_hosts_run_a_canary_at_once_and_each_opens_when_it_has_passed() {
     assert!(keys.contains(&Key::Host(c)));
     step(&mut cloud, a);
     step(&mut cloud, c);
-    assert_eq!((runs(&cloud), open(&cloud)), (vec!["b", "c"], vec!["a".to_owned()]));
+    assert_eq!((runs(&cloud), open(&cloud.state)), (vec!["b", "c"], vec!["a".to_owned()]));
 
     // The second has failed, and is tried again after a while.
     ends(&mut cloud, b, Some("step 'metadata' was not done after 60 s"));
     ends(&mut cloud, c, None);
     step(&mut cloud, b);
-    assert_eq!((runs(&cloud), open(&cloud)), (vec![], vec!["a".to_owned(), "c".to_owned()]));
+    assert_eq!((runs(&cloud), open(&cloud.state)), (vec![], vec!["a".to_owned(), "c".to_owned()]));
     later(&mut cloud, RETRIED_AFTER_S);
     step(&mut cloud, b);
     assert_eq!(runs(&cloud), ["b"]);
     ends(&mut cloud, b, None);
-    assert_eq!(open(&cloud).len(), 3);
+    assert_eq!(open(&cloud.state).len(), 3);
 }
 
 #[test]
@@ -139,25 +134,25 @@ fn a_boot_voids_the_proof_and_age_renews_it() {
     require(&mut cloud);
     step(&mut cloud, a);
     ends(&mut cloud, a, None);
-    assert_eq!(open(&cloud), ["a"]);
+    assert_eq!(open(&cloud.state), ["a"]);
     let facts = Facts { boot_id: Some("another".to_owned()), ..Facts::default() };
     says(&mut cloud, a, facts, Evidence::new(BRIDGE, None));
-    assert!(open(&cloud).is_empty(), "it has to prove itself as it is now");
+    assert!(open(&cloud.state).is_empty(), "it has to prove itself as it is now");
     step(&mut cloud, a);
     assert_eq!(runs(&cloud), ["a"]);
     // What the host said before the boot, and says again at a registration, is no proof of now.
     let facts = Facts { canary: Some(1), ..Facts::default() };
     says(&mut cloud, a, facts, Evidence::new(CANARY, None));
-    assert!(open(&cloud).is_empty());
+    assert!(open(&cloud.state).is_empty());
     // It boots once more while the canary runs: the canary was of before.
     let facts = Facts { boot_id: Some("third".to_owned()), ..Facts::default() };
     says(&mut cloud, a, facts, Evidence::new(BRIDGE, None));
     ends(&mut cloud, a, None);
-    assert_eq!((runs(&cloud), open(&cloud).len()), (vec![], 0));
+    assert_eq!((runs(&cloud), open(&cloud.state).len()), (vec![], 0));
     step(&mut cloud, a);
     assert_eq!(runs(&cloud), ["a"]);
     ends(&mut cloud, a, None);
-    assert_eq!(open(&cloud), ["a"]);
+    assert_eq!(open(&cloud.state), ["a"]);
     let canaries = &cloud.state.hosts[&a].canaries;
     assert_eq!((canaries.void, canaries.ended, canaries.passed), (2, 3, 3));
 
@@ -167,10 +162,10 @@ fn a_boot_voids_the_proof_and_age_renews_it() {
     assert!(runs(&cloud).is_empty());
     later(&mut cloud, 10);
     step(&mut cloud, a);
-    assert_eq!((runs(&cloud), open(&cloud)), (vec!["a"], vec!["a".to_owned()]));
+    assert_eq!((runs(&cloud), open(&cloud.state)), (vec!["a"], vec!["a".to_owned()]));
     later(&mut cloud, ENDS_WITHIN_S);
     step(&mut cloud, a);
-    assert_eq!((runs(&cloud), open(&cloud)), (vec![], vec!["a".to_owned()]));
+    assert_eq!((runs(&cloud), open(&cloud.state)), (vec![], vec!["a".to_owned()]));
     // What the host says later of that one is no news.
     let ended = cloud.state.hosts[&a].canaries.clone();
     ends(&mut cloud, a, None);

@@ -1,11 +1,13 @@
 //! Dark hosts: what a host's probe found closes it at every entrance, unless the network between all hosts is the cause;
 //! and which hosts ask which.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/cloud.rs"]
 mod cloud;
 mod common;
+#[path = "common/open.rs"]
+mod open;
 
 use cloud::{Cloud, admin, seen};
 use common::server_id;
@@ -27,6 +29,7 @@ use lenticular_model::{
         probe, readiness,
     },
 };
+use open::open;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,13 +47,6 @@ fn says(cloud: &mut Cloud, host: HostId, evidence: &[(&str, Option<&str>)]) {
     cloud.run(|txn| report(txn, host, said)).unwrap();
 }
 
-fn open(cloud: &Cloud) -> Vec<String> {
-    let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
-    let mut names: Vec<String> = verdict.accepted.into_iter().map(|(name, _)| name).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_dark_host_is_closed_at_every_entrance_and_no_override_helps() {
     let mut cloud = Cloud::new();
@@ -58,7 +54,7 @@ fn a_dark_host_is_closed_at_every_entrance_and_no_override_helps() {
     for id in cloud.hosts.clone() {
         says(&mut cloud, id, &[(BRIDGE, None), (TUNNELS, None)]);
     }
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
 
     // A move is under way to the host that turns dark.
     cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
@@ -74,7 +70,7 @@ fn a_dark_host_is_closed_at_every_entrance_and_no_override_helps() {
     cloud.is_on(0, 1);
     assert_eq!(cloud.fate_on(1), None, "the target keeps what it has until the source has decided");
 
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
     let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
     assert_eq!(verdict.refused[0].reason, "is not ready: it is dark");
     let line = readiness::of_host(&cloud.state, &cloud.state.hosts[&b]).remove(0);
@@ -89,21 +85,21 @@ fn a_dark_host_is_closed_at_every_entrance_and_no_override_helps() {
 
     // It is well again, and then its tunnels fail. A warning closes nothing.
     says(&mut cloud, b, &[(BRIDGE, None)]);
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     says(&mut cloud, b, &[(TUNNELS, Some("none of the hosts that it asks answers: a, c"))]);
-    assert_eq!(open(&cloud), ["a", "b", "c"], "the others may be the cause");
+    assert_eq!(open(&cloud.state), ["a", "b", "c"], "the others may be the cause");
     misses(&mut cloud, 0, &["b"]);
-    assert_eq!(open(&cloud), ["a", "c"], "another one, which reaches others, misses it too");
+    assert_eq!(open(&cloud.state), ["a", "c"], "another one, which reaches others, misses it too");
     // Who reaches nobody, or whose own switch does not answer, is no witness.
     let a = cloud.hosts[0];
     set(&mut cloud, a, BRIDGE, Some("br-int does not answer"));
-    assert_eq!(open(&cloud), ["b", "c"]);
+    assert_eq!(open(&cloud.state), ["b", "c"]);
     set(&mut cloud, a, BRIDGE, None);
     let finding = Finding { trouble: Some("1 of 2".to_owned()), level: Level::Warn, since: Timestamp(1) };
     cloud
         .run(|txn| Ok(txn.update::<Host>(&b, |host| drop(host.evidence.insert(TUNNELS.into(), finding)))))
         .unwrap();
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
 }
 
 /// A host asks these hosts, and they do not answer.
@@ -149,20 +145,20 @@ fn tunnels_that_fail_together_are_one_event_and_close_nobody() {
     misses(&mut cloud, 9, &["a", "b", "c"]);
     for (lost, left) in [(1, 9), (2, 8), (3, 10), (10, 10)] {
         hosts[..lost].iter().for_each(|host| set(&mut cloud, *host, TUNNELS, Some("none answers")));
-        assert_eq!(open(&cloud).len(), left, "with {lost} of 10");
+        assert_eq!(open(&cloud.state).len(), left, "with {lost} of 10");
         let event = readiness::cut_off(&cloud.state, "nova");
         assert_eq!(event, (lost > 2).then_some((lost as u64, 10)));
     }
     // A host whose own switch does not answer is closed in any case.
     set(&mut cloud, hosts[4], BRIDGE, Some("br-int does not answer"));
-    assert_eq!(open(&cloud).len(), 9);
+    assert_eq!(open(&cloud.state).len(), 9);
     // A host that is well is not dark because all others are.
     hosts[1..].iter().for_each(|host| set(&mut cloud, *host, BRIDGE, Some("br-int does not answer")));
-    assert_eq!((open(&cloud), readiness::cut_off(&cloud.state, "nova")), (vec!["a".to_owned()], None));
+    assert_eq!((open(&cloud.state), readiness::cut_off(&cloud.state, "nova")), (vec!["a".to_owned()], None));
 }
 
 proptest! {
-    /// Some hosts are on OVN and some of these answer. Whoever comes or goes, the hosts that are told are those whose
+    /// Some hosts are on OVN and some of these answer. If a host comes or goes, the hosts that are told are those whose
     /// order differs.
     #[test]
     fn each_host_asks_the_next_five_and_those_who_ask_a_host_are_found(

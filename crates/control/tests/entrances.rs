@@ -1,8 +1,8 @@
 //! Whatever makes a host not ready closes it at each entrance: at all ways on which a server gets a host.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "the small cloud has more than is used here")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each test uses its part")]
 #[path = "common/cloud.rs"]
 mod cloud;
 mod common;

@@ -5,6 +5,8 @@
 #[path = "common/cloud.rs"]
 mod cloud;
 mod common;
+#[path = "common/open.rs"]
+mod open;
 
 use cloud::{Cloud, admin, seen};
 use common::server_id;
@@ -33,6 +35,7 @@ use lenticular_model::{
         rule::{Effect, Scope, Subject},
     },
 };
+use open::open;
 
 const LINE: &str = "rule bad-kernel";
 
@@ -65,21 +68,13 @@ fn add(cloud: &mut Cloud, new: &NewRule) -> Result<()> {
     cloud.run(|txn| rule::add(txn, &admin(), new, true)).map(drop)
 }
 
-/// The names of the hosts that take a new server.
-fn open(cloud: &Cloud) -> Vec<String> {
-    let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
-    let mut names: Vec<String> = verdict.accepted.into_iter().map(|(name, _)| name).collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_denied_kernel_closes_a_host_and_says_why() {
     let mut cloud = cloud();
     set_kernel(&mut cloud, 2, "3.13.0-24.46");
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     add(&mut cloud, &bad_kernel()).unwrap();
-    assert_eq!(open(&cloud), ["a", "b"]);
+    assert_eq!(open(&cloud.state), ["a", "b"]);
     let (_, verdict) = schedule(&cloud.state, &RequestSpec::default());
     assert_eq!(verdict.refused[0].filter, "ReadinessFilter");
     assert_eq!(
@@ -88,11 +83,11 @@ fn a_denied_kernel_closes_a_host_and_says_why() {
     );
     // The update opens it, and so does the end of the rule.
     set_kernel(&mut cloud, 2, "3.13.0-46.77");
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     set_kernel(&mut cloud, 0, "3.13.0-30.1");
-    assert_eq!(open(&cloud), ["b", "c"]);
+    assert_eq!(open(&cloud.state), ["b", "c"]);
     cloud.run(|txn| rule::remove(txn, &admin(), &HostRuleId::from("bad-kernel"))).unwrap();
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
 }
 
 #[test]
@@ -101,7 +96,7 @@ fn what_a_host_does_not_say_never_passes() {
     let id = cloud.hosts[1];
     cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.versions.clear()))).unwrap();
     add(&mut cloud, &bad_kernel()).unwrap();
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
 
     // A check that a rule requires counts, and a host that does not make it has not passed.
     let required = NewRule {
@@ -122,7 +117,7 @@ fn what_a_host_does_not_say_never_passes() {
             .unwrap();
     }
     add(&mut cloud, &required).unwrap();
-    assert_eq!(open(&cloud), ["a"]);
+    assert_eq!(open(&cloud.state), ["a"]);
 }
 
 #[test]
@@ -133,10 +128,10 @@ fn a_rule_that_closes_much_must_be_meant() {
     assert_eq!((effects.closes.len(), effects.unknown.len()), (2, 0));
     let refused = cloud.run(|txn| rule::add(txn, &admin(), &bad_kernel(), false)).unwrap_err();
     assert!(refused.to_string().contains("2 of the 3 hosts of zone nova"), "{refused}");
-    assert_eq!(open(&cloud), ["a", "b", "c"], "nothing was changed");
+    assert_eq!(open(&cloud.state), ["a", "b", "c"], "nothing was changed");
     set_kernel(&mut cloud, 1, "3.13.0-46.77");
     cloud.run(|txn| rule::add(txn, &admin(), &bad_kernel(), false)).unwrap();
-    assert_eq!(open(&cloud), ["b", "c"]);
+    assert_eq!(open(&cloud.state), ["b", "c"]);
 }
 
 #[test]
@@ -153,20 +148,20 @@ fn an_override_opens_a_host_for_a_time_and_never_a_silent_one() {
         assert_eq!(ask(&mut cloud, line, for_s).unwrap_err().kind, ErrorKind::Invalid, "{line} {for_s}");
     }
     ask(&mut cloud, LINE, 600).unwrap();
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     let lines = readiness::of_host(&cloud.state, &cloud.state.hosts[&host]);
     assert!(lines[0].overruled && lines[0].name == LINE, "it is still shown: {lines:?}");
 
     // It ends by itself, or by its operator.
     cloud.at += 601_000_000;
     cloud.run(|txn| Ok(reconcile(Key::Host(host), txn))).unwrap();
-    assert_eq!(open(&cloud), ["a", "b"]);
+    assert_eq!(open(&cloud.state), ["a", "b"]);
     // The time that passed without a heartbeat made it silent.
     assert_eq!(ask(&mut cloud, LINE, 600).unwrap_err().kind, ErrorKind::Conflict);
     cloud.run(|txn| Ok(txn.update::<Host>(&host, |host| host.silent_since = None))).unwrap();
     ask(&mut cloud, LINE, 600).unwrap();
     cloud.run(|txn| end_override(txn, &admin(), host, LINE)).unwrap();
-    assert_eq!(open(&cloud), ["a", "b"]);
+    assert_eq!(open(&cloud.state), ["a", "b"]);
 }
 
 #[test]
@@ -238,11 +233,11 @@ fn a_host_that_boots_an_older_kernel_than_its_siblings_must_be_admitted() {
     for host in 0..3 {
         boots(&mut cloud, host, "boot-1", "6.1.9-1");
     }
-    assert_eq!(open(&cloud), ["a", "b", "c"], "a host that nothing speaks against is admitted at once");
+    assert_eq!(open(&cloud.state), ["a", "b", "c"], "a host that nothing speaks against is admitted at once");
 
     // Nobody knows of a fault in the older kernel: the siblings run a newer one.
     boots(&mut cloud, 1, "boot-2", "6.1.4-1");
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
     let line = readiness::of_host(&cloud.state, &cloud.state.hosts[&cloud.hosts[1]]).remove(0);
     assert_eq!(line.name, "sibling kernel");
     assert_eq!(
@@ -251,9 +246,9 @@ fn a_host_that_boots_an_older_kernel_than_its_siblings_must_be_admitted() {
     );
     // A newer one needs no word from anybody, and neither does the same again.
     boots(&mut cloud, 2, "boot-2", "6.1.115-1");
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
     boots(&mut cloud, 1, "boot-3", "6.1.115-1");
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
 
     // An operator admits an older one, until it has another. A rule still holds.
     boots(&mut cloud, 1, "boot-4", "6.1.4-1");
@@ -264,18 +259,18 @@ fn a_host_that_boots_an_older_kernel_than_its_siblings_must_be_admitted() {
         ErrorKind::Invalid
     );
     cloud.run(|txn| admit(txn, &admin(), host, why())).unwrap();
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     let rule = NewRule { range: "<6.1.9".parse().unwrap(), ..bad_kernel() };
     add(&mut cloud, &rule).unwrap();
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
     cloud.run(|txn| rule::remove(txn, &admin(), &HostRuleId::from("bad-kernel"))).unwrap();
     boots(&mut cloud, 1, "boot-5", "6.1.4-1");
-    assert_eq!(open(&cloud), ["a", "b", "c"], "it proved itself with this one");
+    assert_eq!(open(&cloud.state), ["a", "b", "c"], "it proved itself with this one");
     boots(&mut cloud, 1, "boot-6", "6.1.3-1");
-    assert_eq!(open(&cloud), ["a", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
     // An override opens it and proves nothing.
     let ask = ("one more hour".to_owned(), 3_600);
     cloud.run(|txn| overrule(txn, &admin(), host, "sibling kernel", ask)).unwrap();
-    assert_eq!(open(&cloud), ["a", "b", "c"]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     assert!(!cloud.state.hosts[&host].is_admitted());
 }
