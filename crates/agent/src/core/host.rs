@@ -7,13 +7,15 @@
 //!                                 └───────────────────────────┘
 //! ```
 
-use lenticular_model::ServerId;
-use lenticular_model::host::{
-    canary::CanaryOrder,
-    evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS},
-    fact::Facts,
-    host::{HostOrder, Hypervisor},
-    probe::ProbeOrder,
+use lenticular_model::{
+    ServerId,
+    host::{
+        canary::CanaryOrder,
+        evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS},
+        fact::Facts,
+        host::{HostOrder, Hypervisor},
+        probe::ProbeOrder,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -104,9 +104,9 @@ pub struct Beat {
     pub starts: u64,
 }
 
-/// The hypervisor of a host.
+/// The hypervisor of a host, as it was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
+pub struct Verified {
     /// What it is.
     pub described: Described,
     /// Why it cannot run guests now, and what to do; `None` if it can.
@@ -117,7 +117,7 @@ pub struct Probe {
 pub trait Hypervisor: Send + Sync {
     /// The hypervisor, and whether it can run guests; called before the first registration, and at each check of
     /// the host. It may take seconds, never minutes. `again` forbids an earlier answer.
-    fn probe(&self, again: bool) -> Work<'_, Probe>;
+    fn verify(&self, again: bool) -> Work<'_, Verified>;
 
     /// Saves the user data, which must be fetched before the start. Called before the disks are
     /// made, and so before `start`.

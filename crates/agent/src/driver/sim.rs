@@ -1,7 +1,7 @@
 //! A host without processes or files: its delays and failures follow its knobs.
 
 use super::{
-    Disks, Exit, Hypervisor, Moves, NetPlan, Network, Probe, ProgressSink, Reading, Release, StepSignals,
+    Disks, Exit, Hypervisor, Moves, NetPlan, Network, ProgressSink, Reading, Release, StepSignals, Verified,
     Work, send_disk, sim_console,
 };
 use crate::{
@@ -145,7 +145,7 @@ impl SimHost {
 }
 
 impl Hypervisor for SimHost {
-    fn probe(&self, _again: bool) -> Work<'_, Probe> {
+    fn verify(&self, _again: bool) -> Work<'_, Verified> {
         let described = Described {
             driver: "sim".to_owned(),
             acceleration: "none".to_owned(),
@@ -154,7 +154,7 @@ impl Hypervisor for SimHost {
             cpu_model: "simulated".to_owned(),
             wiring: Wiring::default(),
         };
-        Box::pin(async { Ok(Probe { described, trouble: None }) })
+        Box::pin(async { Ok(Verified { described, trouble: None }) })
     }
 
     fn keep_user_data<'a>(&'a self, _server: ServerId, _user_data: Option<Vec<u8>>) -> Work<'a, ()> {

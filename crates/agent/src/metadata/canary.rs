@@ -18,7 +18,10 @@ pub(super) fn answer(guests: &Guests, path: &str) -> Answer {
             guests.canary_says(clock_s, reached.parse().ok());
             Answer::text("ok\n")
         }
-        _ => Answer::refusal(404, "A canary asks for its script, or says its clock and whom it reached."),
+        _ => Answer::refusal(
+            404,
+            "A canary asks for its script, or tells its clock and the host that it reached.",
+        ),
     }
 }
 

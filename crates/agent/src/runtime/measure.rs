@@ -23,8 +23,8 @@ pub(super) async fn measure(
     boot_id: &str,
     again: bool,
 ) -> Result<Measured, crate::core::Failure> {
-    let probe = drivers.hypervisor.probe(again).await?;
-    let (mut hypervisor, mut cannot_run) = (probe.described, probe.trouble);
+    let verified = drivers.hypervisor.verify(again).await?;
+    let (mut hypervisor, mut cannot_run) = (verified.described, verified.trouble);
     let wiring = drivers.network.describe().await.map(|wiring| hypervisor.wiring = wiring);
     if let Err(failure) = &wiring {
         tracing::error!(%failure, "guests cannot be connected on this host");

@@ -11,7 +11,7 @@ pub(super) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// The machine of the probe and of guests. Every supported QEMU knows its version, so guests can move between
+/// The machine of the hypervisor's test and of guests. Every supported QEMU knows its version, so guests can move between
 /// hosts with different QEMUs.
 ///
 /// With KVM, guests see the host's CPU. Under emulation they get all that QEMU emulates (`max`): the test guest

@@ -37,9 +37,9 @@ impl Qemu {
         net: &NetPlan,
     ) -> Result<(Arc<Live>, Started), Failure> {
         let id = assignment.server_id;
-        let probed = self.probed().await;
-        let Some(binary) = &probed.binary else {
-            let trouble = probed.trouble.clone().unwrap_or_default();
+        let verified = self.verified().await;
+        let Some(binary) = &verified.binary else {
+            let trouble = verified.trouble.clone().unwrap_or_default();
             return Err(Failure::new("The server's host cannot run guests now. Ask the operator.", trouble));
         };
         if let Some(process) = self.process(id)? {
@@ -55,7 +55,7 @@ impl Qemu {
             .map_err(|e| file_failure("removing the mark of a frozen guest", &e))?;
         self.write_config_drive(assignment, &dir, net.carries_ipv6).await?;
         let disks: Vec<&Path> = disks.iter().map(|disk| in_dir(&dir, disk)).collect();
-        let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout: args::LAYOUT };
+        let machine = args::Machine { disks: disks.clone(), net, kvm: verified.kvm, layout: args::LAYOUT };
         let qmp = self.launch(binary, args::guest(assignment, &machine), &dir, &disks).await?;
         let Some(process) = self.process(id)? else {
             return Err(Failure::new(
@@ -162,14 +162,14 @@ impl Qemu {
         net: &NetPlan,
     ) -> Result<Arc<Live>, Failure> {
         let (id, dir) = (of.server_id, self.dir(of.server_id));
-        let probed = self.probed().await;
-        let Some(binary) = probed.binary.clone() else {
-            let trouble = probed.trouble.clone().unwrap_or_default();
+        let verified = self.verified().await;
+        let Some(binary) = verified.binary.clone() else {
+            let trouble = verified.trouble.clone().unwrap_or_default();
             return Err(Failure::new("The server's host cannot run guests now. Ask the operator.", trouble));
         };
         self.write_config_drive(of, &dir, net.carries_ipv6).await?;
         let disks: Vec<&Path> = disks.iter().map(|disk| super::in_dir(&dir, disk)).collect();
-        let machine = args::Machine { disks: disks.clone(), net, kvm: probed.kvm, layout };
+        let machine = args::Machine { disks: disks.clone(), net, kvm: verified.kvm, layout };
         let qmp = self.launch(&binary, args::incoming(args::guest(of, &machine)), &dir, &disks).await?;
         let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
         let listen = json!({ "uri": format!("unix:{RUN}/{}", Channel::Memory.name()) });

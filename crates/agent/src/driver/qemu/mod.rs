@@ -20,12 +20,12 @@ mod launch;
 mod memory;
 mod moves;
 mod nics;
-mod probe;
 mod process;
 mod qmp;
+mod verify;
 mod watch;
 
-use super::{Exit, Hypervisor, NetPlan, Probe, Reading, Work, disk_full, file_failure};
+use super::{Exit, Hypervisor, NetPlan, Reading, Verified, Work, disk_full, file_failure};
 use crate::{
     config_drive::{FILES, USER_DATA, keep},
     core::{Failure, FoundMemory, FoundProcess, Started},
@@ -40,7 +40,6 @@ use guest_agent::GuestAgent;
 use lenticular_model::{Lock, ServerId};
 use lenticular_wire::agent::{ConsoleKind, Diagnostics, GuestAssignment};
 pub(super) use moves::Channel;
-use probe::Probed;
 use process::Process;
 use qmp::Qmp;
 use serde_json::Value;
@@ -58,6 +57,7 @@ use tokio::{
     sync::{mpsc, watch as level},
     task::JoinSet,
 };
+use verify::Verification;
 
 /// Files in a guest's directory.
 const CONFIG: &str = "config.iso";
@@ -98,7 +98,7 @@ pub struct Qemu {
     state_dir: PathBuf,
     guests: PathBuf,
     grace: Duration,
-    probed: Lock<Option<Arc<Probed>>>,
+    verified: Lock<Option<Arc<Verification>>>,
     live: LiveMap,
     /// Ended with the driver.
     watchers: Lock<JoinSet<()>>,
@@ -117,32 +117,32 @@ impl Qemu {
             guests: state_dir.join("guests"),
             state_dir,
             grace,
-            probed: Lock::default(),
+            verified: Lock::default(),
             live: LiveMap::default(),
             watchers: Lock::default(),
         })
     }
 
-    async fn probed(&self) -> Arc<Probed> {
-        let known = self.probed.lock().clone();
+    async fn verified(&self) -> Arc<Verification> {
+        let known = self.verified.lock().clone();
         match known {
             Some(known) => known,
             None => self.look(false).await,
         }
     }
 
-    async fn look(&self, again: bool) -> Arc<Probed> {
-        let mut probed = probe::probe(&self.state_dir, again).await;
-        let known = self.probed.lock().clone();
-        if let Some(known) = known.filter(|known| known.kvm && !probed.kvm && probed.trouble.is_none()) {
+    async fn look(&self, again: bool) -> Arc<Verification> {
+        let mut verified = verify::verify(&self.state_dir, again).await;
+        let known = self.verified.lock().clone();
+        if let Some(known) = known.filter(|known| known.kvm && !verified.kvm && verified.trouble.is_none()) {
             // Guests here run with KVM. One that was emulated from now on would be too slow, and could not move.
             let trouble =
                 "KVM does not run guests any more. Look at /dev/kvm, or restart the agent to do without KVM.";
-            probed = Probed { trouble: Some(trouble.to_owned()), ..Probed::clone(&known) };
+            verified = Verification { trouble: Some(trouble.to_owned()), ..Verification::clone(&known) };
         }
-        let probed = Arc::new(probed);
-        *self.probed.lock() = Some(probed.clone());
-        probed
+        let verified = Arc::new(verified);
+        *self.verified.lock() = Some(verified.clone());
+        verified
     }
 
     fn dir(&self, server: ServerId) -> PathBuf {
@@ -244,10 +244,10 @@ impl Qemu {
 }
 
 impl Hypervisor for Qemu {
-    fn probe(&self, again: bool) -> Work<'_, Probe> {
+    fn verify(&self, again: bool) -> Work<'_, Verified> {
         Box::pin(async move {
-            let Probed { described, trouble, .. } = Probed::clone(&*self.look(again).await);
-            Ok(Probe { described, trouble })
+            let Verification { described, trouble, .. } = Verification::clone(&*self.look(again).await);
+            Ok(Verified { described, trouble })
         })
     }
 

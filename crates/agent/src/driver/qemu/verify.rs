@@ -20,8 +20,9 @@ use std::{
 /// QEMU's exit code for `BOOT_SECTOR`: `0x2a << 1 | 1`, as isa-debug-exit computes it.
 const PROOF: &str = "85";
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(4), memory_mb_and_cpu_s: None };
-/// The probe's disk in the state directory.
+/// The test's disk in the state directory, and the result of the test. Older agents gave both files their names.
 const DISK: &str = "probe.img";
+const RESULT: &str = "probe.json";
 /// The BIOS reads more than one sector.
 const DISK_BYTES: usize = 1 << 20;
 
@@ -46,7 +47,7 @@ const BOOT_SECTOR: [u8; 224] = [
 
 /// The QEMU, its acceleration, and a message about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Probed {
+pub(super) struct Verification {
     pub(super) binary: Option<PathBuf>,
     pub(super) kvm: bool,
     pub(super) described: Described,
@@ -61,19 +62,24 @@ struct Kept {
     described: Described,
 }
 
-/// Runs the probe, or reads the saved result, unless `again` is true.
-pub(super) async fn probe(state_dir: &Path, again: bool) -> Probed {
+/// Runs the test, or reads the saved result, unless `again` is true.
+pub(super) async fn verify(state_dir: &Path, again: bool) -> Verification {
     let Some(binary) = find() else {
         let trouble = format!(
             "{} is not installed. Install QEMU for this machine (Debian: apt install qemu-system-x86 qemu-utils) and \
              restart the agent.",
             name()
         );
-        return Probed { binary: None, kvm: false, described: describe(0, "none"), trouble: Some(trouble) };
+        return Verification {
+            binary: None,
+            kvm: false,
+            described: describe(0, "none"),
+            trouble: Some(trouble),
+        };
     };
     let user = GuestUser::nobody().await;
     let key = key(&binary, user);
-    let file = state_dir.join("probe.json");
+    let file = state_dir.join(RESULT);
     let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
     let (described, trouble) = match kept.filter(|kept| kept.key == key && !again) {
         Some(kept) => (kept.described, None),
@@ -84,13 +90,13 @@ pub(super) async fn probe(state_dir: &Path, again: bool) -> Probed {
                 let kept = Kept { key, described: described.clone() };
                 let bytes = serde_json::to_vec(&kept).unwrap_or_default();
                 if let Err(error) = files::write_durably(&file, &bytes) {
-                    tracing::warn!(%error, "the probe's result cannot be kept; it is made again at the next start");
+                    tracing::warn!(%error, "the test's result cannot be kept; it is made again at the next start");
                 }
             }
             (described, trouble)
         }
     };
-    Probed { binary: Some(binary), kvm: described.acceleration == "kvm", described, trouble }
+    Verification { binary: Some(binary), kvm: described.acceleration == "kvm", described, trouble }
 }
 
 fn name() -> String {
@@ -152,7 +158,7 @@ async fn find_out(binary: &Path, state_dir: &Path, user: GuestUser) -> (Describe
         },
     };
     if let Err(error) = files::remove(&disk) {
-        tracing::warn!(%error, "the probe's disk cannot be removed");
+        tracing::warn!(%error, "the test's disk cannot be removed");
     }
     result
 }
