@@ -137,8 +137,15 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
                 false => show(&host, &mut screen),
             }
         }
-        HostCommand::Check { name, wait, json } => check(&client, name, *wait, *json, &mut screen),
-        HostCommand::Canary { name, wait, json } => canary(&client, name, *wait, *json, &mut screen),
+        HostCommand::Check { name, wait, json } => {
+            let (host, _) = tell(&client, name, &CHECK, *wait)?;
+            show_told(&host, *wait, *json, &mut screen)
+        }
+        HostCommand::Canary { name, wait, json } => {
+            let (host, number) = tell(&client, name, &CANARY, *wait)?;
+            show_told(&host, *wait, *json, &mut screen)?;
+            if *wait { need_passed(&host, number) } else { Ok(()) }
+        }
         HostCommand::Enrol(command) => enrol::enrol(command, &client, &mut screen),
         HostCommand::Fence { name, disks_lost, by } => {
             let ask = FenceAsk { disks_lost: *disks_lost, lift: false, driver: by.clone() };
@@ -173,9 +180,6 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
 
 /// How often an outcome is asked for, in milliseconds.
 const LOOK_EVERY_MS: u64 = 250;
-/// How long a check and a canary may take, in milliseconds.
-const CHECK_MS_MAX: u64 = 120_000;
-const CANARY_MS_MAX: u64 = 300_000;
 
 /// Looks at a host until it has done what it was told. Fails if it has not in this time.
 fn wait_for(
@@ -198,54 +202,54 @@ fn wait_for(
     Err(Unsuccessful::Waiting(why).into())
 }
 
-fn check<W: Write>(
-    client: &Client,
-    name: &str,
-    wait: bool,
-    json: bool,
-    screen: &mut Screen<W>,
-) -> Result<()> {
+/// What a host is told to do about itself: the last word of its path, how long it may take, and how often it was told to
+/// and has done it.
+struct Task {
+    word: &'static str,
+    ms_max: u64,
+    asked: fn(&HostDetail) -> u64,
+    done: fn(&HostDetail) -> u64,
+}
+
+const CHECK: Task =
+    Task { word: "check", ms_max: 120_000, asked: |host| host.checks_asked, done: |host| host.checks_done };
+const CANARY: Task = Task {
+    word: "canary",
+    ms_max: 300_000,
+    asked: |host| host.canaries_asked,
+    done: |host| host.canaries_ended,
+};
+
+/// Tells a host to do this, and perhaps waits until it is done. Returns the host, and the number
+/// that the host was told.
+fn tell(client: &Client, name: &str, task: &Task, wait: bool) -> Result<(HostDetail, u64)> {
     let path = format!("/operator/v1/hosts/{}", escape(name));
-    let mut host = client.post::<HostDetail>(&format!("{path}/check"), &serde_json::json!({}))?;
-    let asked = host.checks_asked;
-    if !wait && !json {
-        return screen
-            .line("The host is told to test itself. Look at the results with `lenticular host show`.");
-    }
+    let mut host = client.post::<HostDetail>(&format!("{path}/{}", task.word), &serde_json::json!({}))?;
+    let asked = (task.asked)(&host);
     if wait {
-        host = wait_for(client, &path, CHECK_MS_MAX, |host| host.checks_done >= asked)?;
+        host = wait_for(client, &path, task.ms_max, |host| (task.done)(host) >= asked)?;
     }
-    match json {
-        true => screen.json(&host),
-        false => show(&host, screen),
+    Ok((host, asked))
+}
+
+/// Shows a host that was told to do something. Without a wait there is nothing to show yet.
+fn show_told<W: Write>(host: &HostDetail, wait: bool, json: bool, screen: &mut Screen<W>) -> Result<()> {
+    match (json, wait) {
+        (true, _) => screen.json(host),
+        (false, true) => show(host, screen),
+        (false, false) => {
+            screen.line("The host is told to do it. Look at the result with `lenticular host show`.")
+        }
     }
 }
 
-fn canary<W: Write>(
-    client: &Client,
-    name: &str,
-    wait: bool,
-    json: bool,
-    screen: &mut Screen<W>,
-) -> Result<()> {
-    let path = format!("/operator/v1/hosts/{}", escape(name));
-    let mut host = client.post::<HostDetail>(&format!("{path}/canary"), &serde_json::json!({}))?;
-    let asked = host.canaries_asked;
-    if !wait && !json {
-        return screen
-            .line("The host is told to run a canary. Look at the result with `lenticular host show`.");
-    }
-    if wait {
-        host = wait_for(client, &path, CANARY_MS_MAX, |host| host.canaries_ended >= asked)?;
-    }
-    match json {
-        true => screen.json(&host)?,
-        false => show(&host, screen)?,
-    }
-    if !wait || host.canaries_passed >= asked {
+/// Fails if the host did not pass the canary with this number.
+fn need_passed(host: &HostDetail, canary: u64) -> Result<()> {
+    if host.canaries_passed >= canary {
         return Ok(());
     }
-    let found = host.checks.iter().find(|(check, ..)| check == "canary");
+    let name = &host.host.name;
+    let found = host.checks.iter().find(|(check, ..)| check == CANARY.word);
     Err(match found.and_then(|(_, trouble, _)| trouble.as_ref()) {
         Some(why) => Unsuccessful::Refused(format!("Host {name} has not passed: {why}")),
         None => Unsuccessful::Waiting(format!(

@@ -94,8 +94,9 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
     // An agent that does not say its release, the kernel or the boot's time is older than one that did.
     let (kernel, agent) = (String::new(), String::new());
-    let versions = Default::default();
-    let mut now = Host { protocol, silent_since: None, booted_at: None, kernel, agent, versions, ..host };
+    let (versions, unreached) = Default::default();
+    let mut now =
+        Host { protocol, silent_since: None, booted_at: None, kernel, agent, versions, unreached, ..host };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);

@@ -56,11 +56,11 @@ pub fn addresses(number: u64) -> Option<(Mac, Ipv4Addr)> {
     Some((Mac([a, b, 2, d, e, f]), Ipv4Addr::from_bits(own.to_bits() | HALF)))
 }
 
-/// An order for a host.
-pub fn order(host: HostId, number: u64, orders: u64) -> Option<CanaryOrder> {
-    let (mac, address) = addresses(number)?;
+/// The order with this number for a host; `None` if the host's own number is beyond the network's range.
+pub fn order(host: HostId, host_number: u64, number: u64) -> Option<CanaryOrder> {
+    let (mac, address) = addresses(host_number)?;
     let server_id = ServerId::from_random(host.0.into_bytes());
-    Some(CanaryOrder { number: orders, server_id, port_id: port_id(host), mac, address })
+    Some(CanaryOrder { number, server_id, port_id: port_id(host), mac, address })
 }
 
 /// How many hosts of a zone with so many hosts may run a canary at once: after a power cut, all must prove themselves

@@ -1,7 +1,7 @@
 //! Probes: hosts ask each other whether their guests could reach each other, whatever guests there are.
 //!
 //! A guest's own port proves little about the way to it, because OVN answers ARP in the guest's place. So each host on
-//! OVN has a port of its own in a network that only hosts have, and pings from there.
+//! OVN has a probe port in a network that only hosts have, and pings from there.
 //!
 //! ```text
 //!  host A                                             host B

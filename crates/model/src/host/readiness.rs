@@ -83,8 +83,8 @@ fn darkness(state: &State, class: &HostClass) -> Option<&'static str> {
         return Some(BRIDGE);
     }
     let name = class.cut_off.as_ref()?;
-    let misses = |other: &&Arc<Host>| other.is_witness() && other.unreached.contains(name);
-    let missed = state.hosts.values().find(misses).is_some();
+    let misses = |other: &Arc<Host>| other.is_witness() && other.unreached.contains(name);
+    let missed = state.hosts.values().any(misses);
     (missed && cut_off(state, &class.zone).is_none()).then_some(TUNNELS)
 }
 
