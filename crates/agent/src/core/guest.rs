@@ -310,11 +310,8 @@ impl Guest {
                 self.failed_attempt = Some((Attempt::Resume { boot: of.boot }, failure));
                 return;
             }
-            Outcome::Failed(failure) => {
-                // The driver discards a saved memory first.
-                self.has_memory = false;
-                return self.fail(of.boot, failure);
-            }
+            // The driver may have failed before it discarded a saved memory.
+            Outcome::Failed(failure) => return self.fail(of.boot, failure),
             Outcome::Started(started) => started,
             Outcome::Done => Started::default(),
         };

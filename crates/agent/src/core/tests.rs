@@ -41,6 +41,7 @@ fn all_orders(orders: Vec<Order>) -> Orders {
         upto: 1,
         servers: orders,
         host: None,
+        at: None,
         questions: Vec::new(),
         receipt: None,
     }
@@ -165,6 +166,7 @@ fn absence_is_never_an_order() {
         upto: 9,
         servers: Vec::new(),
         host: None,
+        at: None,
         questions: Vec::new(),
         receipt: None,
     };
@@ -187,6 +189,7 @@ fn repeated_and_gapped_orders_are_ignored() {
             upto: 6,
             servers: other,
             host: None,
+            at: None,
             questions: Vec::new(),
             receipt: None,
         };
@@ -366,6 +369,18 @@ fn a_lost_memory_is_told_until_the_guest_is_suspended_again() {
 }
 
 #[test]
+fn a_start_that_failed_may_leave_the_saved_memory_and_a_stop_drops_it() {
+    let mut core = running();
+    send(&mut core, 1, vec![order(server(1), Wanted::Suspended, 1)]);
+    run(&mut core);
+    send(&mut core, 2, vec![order(server(1), Wanted::Running, 2)]);
+    assert!(matches!(core.begin().as_slice(), [(_, Step::Start(_))]));
+    core.done(server(1), Outcome::Failed(Failure::new("A disk is away.", "chaos")));
+    send(&mut core, 3, vec![order(server(1), Wanted::Stopped, 2)]);
+    assert_eq!(run(&mut core), ["removing the saved memory"]);
+}
+
+#[test]
 fn a_cancel_does_not_outlive_the_step_that_it_was_for() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);
@@ -398,6 +413,7 @@ fn a_restored_store_counts_boots_from_the_beginning() {
         upto: after + 1,
         servers: vec![order(server(1), Wanted::Running, boot).order()],
         host: None,
+        at: None,
         questions: Vec::new(),
         receipt: None,
     };
