@@ -71,9 +71,12 @@ def test_a_canary_names_what_is_broken_and_leaves_nothing(probed_lab):
     nothing_is_left(lab)
 
     # A guest that dies is told as what it is.
+    log = lab.data / "host-2.log"
+    built = log.read_text().count('"step":"build"')
     last = threading.Thread(target=run, args=("host-2",))
     last.start()
-    (qemu,) = wait_until("the canary runs", lambda: list(guests(lab.data)), deadline_s=60)
+    wait_until("the canary is built", lambda: log.read_text().count('"step":"build"') > built, deadline_s=60)
+    (qemu,) = guests(lab.data)
     os.kill(qemu, signal.SIGKILL)
     last.join(timeout=120)
     assert code["host-2"][0] == 2 and "the guest's process has ended" in code["host-2"][1], code
