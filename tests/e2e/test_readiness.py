@@ -334,7 +334,9 @@ def test_a_plugin_of_the_hosts_configuration_counts_if_a_rule_requires_it(tmp_pa
         made = c.start().enrol("rack-1")
         joins = f'join = "{made["join"]}"\ntoken = "{made["token"]}"\nstate = "{c.data}/agent"\nname = "rack-1"\n'
         for checks, why in [("[checks.disk]\ncommand = ['x']", "'disk'"), ("[checks.x]\ncommand = []", "needs a command"),
-                            ("[checks.x]\ncommand = ['x']\nevery_s = 1", "every_s of 5"), ("[checks.x]\nrun = 'x'", "run")]:
+                            ("[checks.x]\ncommand = ['x']\nevery_s = 1", "every_s of 5"), ("[checks.x]\nrun = 'x'", "run"),
+                            ("[checks.clock]\ncommand = ['x']", "'clock'"), ("[repository]\nwarn_days = 3", "snapshot_file"),
+                            ("[repository]\nsnapshot_file = '/x'\nwarn_days = 0", "1 to 3650"), ("[repository]\nurl = 'x'", "url")]:
             c.agent_config.write_text(joins + checks)
             assert why in c.agent_once("--config", c.agent_config)
         c.agent_config.write_text(f"{joins}[checks.level]\ncommand = ['{plugin}']\nevery_s = 5\n")
@@ -369,6 +371,73 @@ def test_a_plugin_of_the_hosts_configuration_counts_if_a_rule_requires_it(tmp_pa
         level.write_text("0\n")
         c.lenticular("host", "check", "rack-1", "--wait")
         assert show()["state"] == "up"
+    finally:
+        c.down()
+
+
+def test_a_host_says_its_packages_its_snapshot_and_its_configuration(tmp_path):
+    c = Apart(tmp_path / "data")
+    snapshot = tmp_path / "snapshot"
+    snapshot.write_text("20200101T000000Z\n")
+    try:
+        made = c.start().enrol("rack-1")
+        settings = (f'join = "{made["join"]}"\ntoken = "{made["token"]}"\nstate = "{c.data}/agent"\nname = "rack-1"\n'
+                    f'[repository]\nsnapshot_file = "{snapshot}"\n')
+        c.agent_config.write_text(settings)
+        c.agent = c.run("agent", "--config", c.agent_config)
+        c.wait_for_hosts()
+        show = lambda: json.loads(c.lenticular("host", "show", "rack-1", "--json"))
+        checks = lambda: {name: trouble for name, trouble, _ in show()["checks"]}
+        # Its packages, as the distribution's own program says them.
+        ask = lambda *args: subprocess.run(["dpkg-query", "-W", *args], capture_output=True, text=True, check=True).stdout
+        installed = [line for line in ask("-f", "${db:Status-Status}\n").splitlines() if line == "installed"]
+        first = show()
+        assert first["packages"]["installed"] == len(installed), first["packages"]
+        assert first["versions"]["libc"] == ask("-f", "${Version}", "libc6"), first["versions"]
+        # The repository's snapshot.
+        assert first["versions"]["snapshot"] == "20200101T000000Z"
+        wait_until("its age is told", lambda: "days old" in (checks().get("repository") or ""))
+        assert show()["state"] == "up", "a warning closes no host"
+        c.lenticular("rule", "add", "require", "snapshot", ">=20250101", "--reason", "CVE-2025-1", "--yes-close")
+        assert "snapshot 20200101T000000Z is not '>=20250101'" in show()["reason"], show()["reason"]
+        snapshot.write_text("20260901T000000Z\n")
+        c.lenticular("host", "check", "rack-1", "--wait")
+        assert show()["state"] == "up"
+        # The clock, once the control plane has answered a few times.
+        wait_until("the clocks are compared", lambda: checks().get("clock", "") is None, deadline_s=90)
+
+        # A package: the host says its version because a draft asks, and until then nothing is closed.
+        ours = ask("-f", "${Version}", "coreutils")
+        rule = ("rule", "add", "deny", "package:coreutils", f"<={ours}", "--name", "coreutils", "--reason", "CVE-2025-2")
+        code, said = c.lenticular(*rule, ok=False)
+        assert code == 1 and "--draft" in said and c.get(RULES)[0]["subject"] == "snapshot", said
+        assert "closes nothing" in c.lenticular(*rule, "--draft")
+        wait_until("the host says it", lambda: show()["versions"].get("package:coreutils") == ours)
+        listed = json.loads(c.lenticular("rule", "list", "--json"))
+        assert [(r["draft"], r["hosts"], r["unknown"]) for r in listed if r["name"] == "coreutils"] == [(True, ["rack-1"], [])]
+        assert show()["state"] == "up"
+        code, said = c.lenticular("rule", "enforce", "coreutils", ok=False)
+        assert code == 1 and "1 of the 1 hosts of zone nova" in said, said
+        c.lenticular("rule", "enforce", "coreutils", "--yes-close")
+        assert show()["reason"] == f"package:coreutils {ours} is denied by rule coreutils: CVE-2025-2", show()["reason"]
+        c.lenticular("rule", "remove", "coreutils")
+        wait_until("nobody asks any more", lambda: "package:coreutils" not in show()["versions"])
+
+        # Labels are the operator's. Another configuration of the agent is a change of the host.
+        c.lenticular("host", "label", "rack-1", "rack=r1", "power=p1")
+        c.lenticular("host", "label", "rack-1", "power=")
+        assert show()["labels"] == {"rack": "r1"}
+        code, said = c.lenticular("host", "label", "rack-1", "a b=c", ok=False)
+        assert code == 1 and "is no label" in said, said
+        c.lenticular("rule", "add", "require", "check:disk", "--name", "disks", "--reason", "x")
+        c.agent.send_signal(signal.SIGTERM)
+        c.agent.wait(timeout=30)
+        c.agent_config.write_text(settings + "warn_days = 7\n")
+        c.agent = c.run("agent", "--config", c.agent_config)
+        wait_until("it has another configuration",
+                   lambda: show()["versions"]["configuration"] != first["versions"]["configuration"])
+        wait_until("it proved itself again", lambda: (show()["admitted"] or "") > first["admitted"] and show()["state"] == "up")
+        assert show()["labels"] == {"rack": "r1"}
     finally:
         c.down()
 

@@ -5,8 +5,10 @@ use crate::files;
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How much of a program's output is kept, in bytes.
-const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// How much of a program's output is kept, in bytes: a list of all packages fits.
+const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
+/// How much of a program's error output is kept, in bytes.
+const ERRORS_BYTES_MAX: u64 = 64 * 1024;
 
 /// A program could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +105,8 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
     })?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
-        let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), child.wait());
+        let (stdout, stderr, status) =
+            tokio::join!(drain(stdout, OUTPUT_BYTES_MAX), drain(stderr, ERRORS_BYTES_MAX), child.wait());
         (stdout, stderr, status)
     };
     let Ok((stdout, stderr, status)) = tokio::time::timeout(limits.deadline, work).await else {
@@ -188,10 +191,10 @@ pub(crate) fn spawn_with<S: AsRef<OsStr>>(
 }
 
 /// Reads to the end, so that the program never blocks, and keeps the beginning.
-async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> String {
     let Some(mut pipe) = pipe else { return String::new() };
     let mut kept = Vec::new();
-    if (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut kept).await.is_ok() {
+    if (&mut pipe).take(bytes_max).read_to_end(&mut kept).await.is_ok() {
         // The rest is read only so that the program does not block; an error changes nothing.
         let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     }

@@ -23,15 +23,20 @@ mod iso;
 mod link;
 mod machine;
 mod metadata;
+mod packages;
 pub mod peer;
 mod peer_tls;
 mod power_off;
 mod runtime;
+mod software;
 #[cfg(test)]
 mod testing;
 mod version;
 
-pub use check::plugin::Plugin;
+pub use check::{
+    plugin::Plugin,
+    repository::{Repository, SnapshotSource},
+};
 pub use driver::{
     ovn_net::{OvnConfig, Physical, end_own_switch, end_switch},
     sim::{Knob, SimKnobs, SimNet},
@@ -39,6 +44,7 @@ pub use driver::{
 pub use http_link::HttpLink;
 pub use identity::{Clock, Identity, IdentityError, Joining, join};
 pub use link::{Call, Chunks, Link, LinkError};
+pub use packages::digest;
 pub use peer_tls::TlsTransport;
 pub use power_off::power_off;
 pub use runtime::AgentError;
@@ -76,6 +82,10 @@ pub struct Config {
     pub dies_after_steps: Option<u64>,
     /// The checks by plugins, by their names.
     pub checks: BTreeMap<String, Plugin>,
+    /// Where the host says which snapshot of the repositories it installs from, if it does.
+    pub repository: Option<Repository>,
+    /// A digest of the agent's configuration file; empty without one.
+    pub digest: String,
     /// A file with versions of software that only the operator knows; it need not exist.
     pub facts_file: PathBuf,
     /// How the host takes part in OVN; QEMU's user networking without it.
@@ -91,6 +101,8 @@ impl Config {
             address: "127.0.0.1".to_owned(),
             zone: lenticular_model::host::host::DEFAULT_ZONE.to_owned(),
             checks: BTreeMap::new(),
+            repository: None,
+            digest: String::new(),
             facts_file: state_dir.join("facts.json"),
             state_dir,
             capacity: None,

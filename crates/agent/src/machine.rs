@@ -1,7 +1,7 @@
 //! The machine's data: CPUs, memory, disk space, boot id, kernel.
 
 use lenticular_model::{Timestamp, host::host::Capacity};
-use std::{num::NonZero, path::Path};
+use std::{num::NonZero, path::Path, time::SystemTime};
 
 /// The capacity for guests: all CPUs, the memory beyond the reserve, the free space on the state directory's
 /// disk.
@@ -36,6 +36,13 @@ pub(crate) fn booted_at() -> Option<Timestamp> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
     Some(Timestamp::default().plus_s(seconds))
+}
+
+/// The time by the machine's clock.
+#[expect(clippy::disallowed_methods, reason = "the machine's clock is compared with others'")]
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().plus_ms(since.as_millis() as i64)
 }
 
 /// The CPU's model.

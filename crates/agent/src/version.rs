@@ -32,9 +32,8 @@ pub(crate) fn package_format() -> PackageFormat {
     }
 }
 
-/// All versions that this host can say.
-pub(crate) async fn versions(file: &Path, hypervisor: &Hypervisor) -> Versions {
-    let mut found = Versions::new();
+/// All versions that this host can say, beside those that were found already.
+pub(crate) async fn versions(file: &Path, hypervisor: &Hypervisor, mut found: Versions) -> Versions {
     let mut note = |name: &str, version: Option<String>| {
         found.extend(version.filter(|version| !version.is_empty()).map(|version| (name.to_owned(), version)));
     };

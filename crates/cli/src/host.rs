@@ -7,9 +7,11 @@ use crate::{
     enrol::{self, EnrolCommand},
     table::{Screen, Table, always, dropped},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
-use lenticular_wire::operator::{AdmitAsk, CordonAsk, FenceAsk, HostDetail, HostView, OverrideAsk};
+use lenticular_wire::operator::{
+    AdmitAsk, CordonAsk, FenceAsk, HostDetail, HostView, LabelAsk, OverrideAsk, PackagesView,
+};
 use std::{io::Write, time::Duration};
 
 /// The commands for hosts.
@@ -78,6 +80,14 @@ pub enum HostCommand {
         /// The reason. It is shown with the host.
         #[arg(long)]
         reason: String,
+    },
+    /// Labels a host with what you know of it: its rack, its power supply, anything.
+    Label {
+        /// Its name.
+        name: String,
+        /// NAME=VALUE; NAME= removes the label. May be repeated.
+        #[arg(required = true)]
+        labels: Vec<String>,
     },
     /// Keeps new servers away from a host; its servers run on.
     Cordon {
@@ -163,6 +173,17 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         HostCommand::Admit { name, reason } => {
             let path = format!("/operator/v1/hosts/{}/admit", escape(name));
             show(&client.post::<HostDetail>(&path, &AdmitAsk { reason: reason.clone() })?, &mut screen)
+        }
+        HostCommand::Label { name, labels } => {
+            let split = |label: &String| {
+                let (name, value) = label.split_once('=').with_context(|| {
+                    format!("'{label}' is no label: write NAME=VALUE, or NAME= to remove it")
+                })?;
+                anyhow::Ok((name.to_owned(), value.to_owned()))
+            };
+            let ask = LabelAsk { labels: labels.iter().map(split).collect::<Result<_>>()? };
+            let path = format!("/operator/v1/hosts/{}/labels", escape(name));
+            show(&client.post::<HostDetail>(&path, &ask)?, &mut screen)
         }
         HostCommand::Cordon { name, reason } => {
             cordon(&client, name, &CordonAsk { cordoned: true, reason: reason.clone() }, &mut screen)
@@ -315,7 +336,14 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
     table.row(["kernel", &detail.kernel]);
     table.row(["agent", &format!("{} (protocol {})", detail.agent, detail.protocol)]);
     for (name, version) in detail.versions.iter().filter(|(name, _)| *name != "agent") {
+        let version = if version.is_empty() { "not installed" } else { version };
         table.row([&format!("version of {name}"), version]);
+    }
+    if let Some(packages) = &detail.packages {
+        table.row(["packages", &packages_text(packages)]);
+    }
+    for (name, value) in &detail.labels {
+        table.row([&format!("label {name}"), value]);
     }
     table.row(["admitted", detail.admitted.as_deref().unwrap_or("no")]);
     for line in &detail.readiness {
@@ -344,6 +372,15 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
         table.row(["disk left behind", &format!("{disk} of server {server}, {fate}")]);
     }
     table.print(screen)
+}
+
+fn packages_text(packages: &PackagesView) -> String {
+    let PackagesView { digest, installed, updates, security_updates } = packages;
+    let updates = match (updates, security_updates) {
+        (Some(updates), Some(security)) => format!("{updates} updates wait, {security} of them for security"),
+        _ => "which updates wait is not known".to_owned(),
+    };
+    format!("{installed} installed (digest {digest}), {updates}")
 }
 
 #[cfg(test)]
@@ -392,6 +429,13 @@ mod tests {
             agent: "0.1.0".to_owned(),
             protocol: 3,
             versions: [("kernel", "6.1.115-1"), ("qemu", "10.0.2")].map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+            packages: Some(PackagesView {
+                digest: "9f86d081884c7d65".to_owned(),
+                installed: 612,
+                updates: Some(14),
+                security_updates: Some(3),
+            }),
+            labels: [("rack".to_owned(), "r1".to_owned())].into(),
             admitted: Some("at 2026-11-30T08:00:00Z".to_owned()),
             readiness: vec![ReadinessLine {
                 name: "rule bad-kernel".to_owned(),

@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use lenticular_wire::operator::{RuleAsk, RuleEffects, RuleView};
+use lenticular_wire::operator::{EnforceAsk, RuleAsk, RuleEffects, RuleView};
 use std::io::Write;
 
 /// The commands for rules.
@@ -22,6 +22,17 @@ pub enum RuleCommand {
     },
     /// Adds a rule. Hosts that break it take no more servers; the servers that run there run on.
     Add(AddArgs),
+    /// Puts a draft in force: hosts that break it take no more servers.
+    Enforce {
+        /// Its name.
+        name: String,
+        /// Enforces a rule that closes more than a third of a zone, or leaves no room for the servers of one host.
+        #[arg(long)]
+        yes_close: bool,
+        /// Prints JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Removes a rule.
     Remove {
         /// Its name.
@@ -43,7 +54,8 @@ pub enum Effect {
 pub struct AddArgs {
     /// What it does.
     effect: Effect,
-    /// What it is about: kernel, kernel-installed, qemu, agent, microcode, ovs, ovn, or check:NAME.
+    /// What it is about: kernel, kernel-installed, qemu, agent, microcode, ovs, ovn, libc, snapshot, package:NAME, or
+    /// check:NAME.
     subject: String,
     /// The versions, in the order of the host's distribution: '>=3.13.0-24 <3.13.0-46'; '*' is every version.
     #[arg(default_value = "*")]
@@ -66,6 +78,9 @@ pub struct AddArgs {
     /// Shows what the rule would close, and adds nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Adds a draft: a rule that closes nothing, and shows in `rule list` what it would close.
+    #[arg(long, conflicts_with = "dry_run")]
+    draft: bool,
     /// Adds a rule that closes more than a third of a zone, or leaves no room for the servers of one host.
     #[arg(long)]
     yes_close: bool,
@@ -96,6 +111,14 @@ pub fn rule(command: &RuleCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
                 false => show(&effects, &mut screen),
             }
         }
+        RuleCommand::Enforce { name, yes_close, json } => {
+            let path = format!("/operator/v1/rules/{}/enforce", escape(name));
+            let effects = client.post::<RuleEffects>(&path, &EnforceAsk { yes_close: *yes_close })?;
+            match json {
+                true => screen.json(&effects),
+                false => show(&effects, &mut screen),
+            }
+        }
         RuleCommand::Remove { name } => {
             let path = format!("/operator/v1/rules/{}/remove", escape(name));
             client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
@@ -118,6 +141,7 @@ fn ask(args: &AddArgs) -> RuleAsk {
         reason: args.reason.clone(),
         link: args.link.clone(),
         dry_run: args.dry_run,
+        draft: args.draft,
         yes_close: args.yes_close,
     }
 }
@@ -137,7 +161,7 @@ fn list<W: Write>(rules: &[RuleView], screen: &mut Screen<W>) -> Result<()> {
         table.row([
             &rule.name,
             &format!("{} {} {}", rule.effect, rule.subject, rule.range),
-            &some(&rule.hosts),
+            &closes(rule),
             &rule.reason,
             &rule.scope,
             &rule.by,
@@ -146,6 +170,16 @@ fn list<W: Write>(rules: &[RuleView], screen: &mut Screen<W>) -> Result<()> {
         ]);
     }
     table.print(screen)
+}
+
+/// The hosts that a rule closes, or would close.
+fn closes(rule: &RuleView) -> String {
+    let would = if rule.draft { "draft, would close " } else { "" };
+    let unknown = match rule.unknown.len() {
+        0 => String::new(),
+        n => format!(" ({n} do not report {})", rule.subject),
+    };
+    format!("{would}{}{unknown}", some(&rule.hosts))
 }
 
 /// At most so many names are shown.
@@ -162,7 +196,7 @@ pub fn some(names: &[String]) -> String {
 
 fn show<W: Write>(effects: &RuleEffects, screen: &mut Screen<W>) -> Result<()> {
     let RuleEffects { rule, added, closes, unknown, too_much } = effects;
-    let verb = if *added { "closes" } else { "would close" };
+    let verb = if *added && !rule.draft { "closes" } else { "would close" };
     let servers: u64 = closes.iter().map(|host| host.servers).sum();
     let hosts = if closes.len() == 1 { "1 host".to_owned() } else { format!("{} hosts", closes.len()) };
     let there = match (closes.is_empty(), servers) {
@@ -182,7 +216,12 @@ fn show<W: Write>(effects: &RuleEffects, screen: &mut Screen<W>) -> Result<()> {
         screen
             .line(&format!("These hosts do not report {}, and so break the rule: {names}.", rule.subject))?;
     }
-    if !*added {
+    if rule.draft {
+        screen.line(&format!(
+            "It is a draft, and closes nothing. See `lenticular rule list`, and then: lenticular rule enforce {}",
+            rule.name
+        ))?;
+    } else if !*added {
         let needs = if too_much.is_empty() { "" } else { ", with --yes-close" };
         let much = too_much.iter().map(|why| format!("It closes much: {why}. "));
         screen.line(&format!(
@@ -209,13 +248,18 @@ mod tests {
             link: Some("https://bugs.example/1413540".to_owned()),
             by: "admin".to_owned(),
             since: Some("2026-11-30T09:00:00Z".to_owned()),
+            draft: false,
+            unknown: Vec::new(),
             hosts: (1..=7).map(|n| format!("rack-1-host-0{n}")).collect(),
         }
     }
 
     #[test]
     fn rules_are_a_table() {
-        insta::assert_snapshot!(Screen::printed(|screen| list(&[view()], screen)));
+        let (name, subject, link) = ("deny-openssl".to_owned(), "package:openssl".to_owned(), None);
+        let (draft, unknown) = (true, vec!["rack-1-host-07".to_owned()]);
+        let draft = RuleView { name, subject, link, draft, unknown, range: "<3.0.17".to_owned(), ..view() };
+        insta::assert_snapshot!(Screen::printed(|screen| list(&[view(), draft], screen)));
     }
 
     #[test]

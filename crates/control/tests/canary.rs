@@ -79,6 +79,7 @@ fn require(cloud: &mut Cloud) {
         scope: Scope::All,
         reason: "see the runbook".to_owned(),
         link: None,
+        draft: false,
     };
     cloud.run(|txn| rule::add(txn, &admin(), &new, true)).unwrap();
 }
@@ -170,6 +171,82 @@ fn a_boot_voids_the_proof_and_age_renews_it() {
     let ended = cloud.state.hosts[&a].canaries.clone();
     ends(&mut cloud, a, None);
     assert_eq!(cloud.state.hosts[&a].canaries, ended);
+}
+
+fn updates(cloud: &mut Cloud, host: HostId, qemu: &str) {
+    let versions = Some([("qemu".to_owned(), qemu.to_owned())].into());
+    says(cloud, host, Facts { versions, ..Facts::default() }, Evidence::new(BRIDGE, None));
+}
+
+#[test]
+fn an_update_of_all_hosts_closes_one_of_them_and_all_prove_themselves_again() {
+    let mut cloud = cloud();
+    let hosts = cloud.hosts.clone();
+    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.2"));
+    require(&mut cloud);
+    for host in hosts.clone() {
+        step(&mut cloud, host);
+        ends(&mut cloud, host, None);
+    }
+    assert_eq!(open(&cloud.state).len(), 3);
+
+    // All get another QEMU at once. The first one is closed; the others keep their proofs, and are due at once.
+    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.3"));
+    assert_eq!(open(&cloud.state).len(), 2);
+    let outdated =
+        |cloud: &Cloud| cloud.state.hosts.values().filter(|host| host.has_outdated_proof()).count();
+    assert_eq!(outdated(&cloud), 2);
+    for host in &hosts {
+        step(&mut cloud, *host);
+    }
+    assert_eq!(runs(&cloud).len(), 2, "two run one at once");
+    for host in hosts.clone() {
+        step(&mut cloud, host);
+        ends(&mut cloud, host, None);
+    }
+    assert_eq!((open(&cloud.state).len(), outdated(&cloud)), (3, 0));
+
+    // A host that fails now is closed by what it found. One that cannot be asked keeps its proof, and is asked again.
+    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.4"));
+    let [first, second, third] = hosts[..] else { panic!("there are three hosts") };
+    step(&mut cloud, second);
+    ends(&mut cloud, second, Some("step 'resume' failed"));
+    step(&mut cloud, third);
+    later(&mut cloud, ENDS_WITHIN_S + 1);
+    step(&mut cloud, third);
+    assert!(!cloud.state.hosts[&third].runs_canary(Timestamp(cloud.at)), "it is given up");
+    later(&mut cloud, RETRIED_AFTER_S + 1);
+    step(&mut cloud, third);
+    assert!(cloud.state.hosts[&third].runs_canary(Timestamp(cloud.at)), "and tried again");
+    assert_eq!(open(&cloud.state), [cloud.state.hosts[&third].name.clone()]);
+    // A boot is another matter: nobody knows what came up.
+    let boot_id = Some("another".to_owned());
+    says(&mut cloud, third, Facts { boot_id, ..Facts::default() }, Evidence::new(BRIDGE, None));
+    assert!(open(&cloud.state).is_empty());
+    step(&mut cloud, first);
+    ends(&mut cloud, first, None);
+    assert_eq!(open(&cloud.state).len(), 1);
+}
+
+#[test]
+fn a_canary_that_began_before_an_update_proves_nothing_after_it() {
+    let mut cloud = cloud();
+    let hosts = cloud.hosts.clone();
+    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.2"));
+    require(&mut cloud);
+    for host in hosts.clone() {
+        step(&mut cloud, host);
+        ends(&mut cloud, host, None);
+    }
+    let last = hosts[2];
+    let admin = admin();
+    cloud.run(|txn| run_canary(txn, &admin, last)).unwrap();
+    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.3"));
+    ends(&mut cloud, last, None);
+    assert!(cloud.state.hosts[&last].has_outdated_proof());
+    step(&mut cloud, last);
+    ends(&mut cloud, last, None);
+    assert!(!cloud.state.hosts[&last].has_outdated_proof());
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn add(cloud: &mut Cloud, effect: Effect, subject: Subject) {
         scope: Scope::All,
         reason: "guests lose time".to_owned(),
         link: None,
+        draft: false,
     };
     cloud.run(|txn| rule::add(txn, &admin(), &new, true)).unwrap();
 }

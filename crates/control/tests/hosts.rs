@@ -216,11 +216,11 @@ fn a_host_is_checked_on_order_if_its_agent_can() {
     let seq = cloud.state.seq;
     assert_eq!(cloud.run(|txn| check(txn, &admin, session.id)).unwrap(), 1);
     let changes = |state: &State, after| orders::changes(state, session.id, state.incarnation, after);
-    assert_eq!(changes(&cloud.state, seq).host, Some(HostOrder { check: 1, probe: None, canary: None }));
+    assert_eq!(changes(&cloud.state, seq).host, Some(HostOrder { check: 1, ..HostOrder::default() }));
     assert_eq!(changes(&cloud.state, cloud.state.seq).host, None, "told once");
     assert_eq!(
         changes(&cloud.state, 0).host,
-        Some(HostOrder { check: 1, probe: None, canary: None }),
+        Some(HostOrder { check: 1, ..HostOrder::default() }),
         "and with all orders"
     );
     let done = Facts { checked: Some(1), ..Facts::default() };

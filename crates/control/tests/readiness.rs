@@ -14,7 +14,7 @@ use lenticular_control::{
     command::{
         compute::migrate,
         host::{
-            host::{admit, end_override, overrule},
+            host::{admit, end_override, label, overrule},
             rule::{self, NewRule},
         },
     },
@@ -33,9 +33,11 @@ use lenticular_model::{
         observation::ObservedState,
         readiness,
         rule::{Effect, Scope, Subject},
+        version::NOT_INSTALLED,
     },
 };
 use open::open;
+use std::collections::BTreeMap;
 
 const LINE: &str = "rule bad-kernel";
 
@@ -61,6 +63,7 @@ fn bad_kernel() -> NewRule {
         scope: Scope::All,
         reason: "guests lose time".to_owned(),
         link: None,
+        draft: false,
     }
 }
 
@@ -273,4 +276,100 @@ fn a_host_that_boots_an_older_kernel_than_its_siblings_must_be_admitted() {
     cloud.run(|txn| overrule(txn, &admin(), host, "sibling kernel", ask)).unwrap();
     assert_eq!(open(&cloud.state), ["a", "b", "c"]);
     assert!(!cloud.state.hosts[&host].is_admitted());
+}
+
+/// The host says all its versions.
+fn says(cloud: &mut Cloud, host: usize, versions: &[(&str, &str)]) {
+    let id = cloud.hosts[host];
+    let versions: BTreeMap<String, String> =
+        versions.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect();
+    cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.versions = versions))).unwrap();
+}
+
+#[test]
+fn a_draft_shows_what_it_would_close_and_closes_nothing_until_it_is_enforced() {
+    let mut cloud = cloud();
+    let draft = NewRule { draft: true, ..bad_kernel() };
+    set_kernel(&mut cloud, 1, "3.13.0-24.46");
+    add(&mut cloud, &draft).unwrap();
+    assert_eq!(open(&cloud.state).len(), 3);
+    let (admin, id) = (admin(), "bad-kernel".into());
+    let (rule, effects) = cloud.run(|txn| rule::enforce(txn, &admin, &id, false)).unwrap();
+    assert_eq!((rule.draft, effects.closes), (false, vec![cloud.hosts[1]]));
+    assert_eq!(open(&cloud.state).len(), 2);
+    let again = cloud.run(|txn| rule::enforce(txn, &admin, &id, false)).unwrap_err();
+    assert!(again.to_string().contains("in force already"), "{again}");
+    let none = cloud.run(|txn| rule::enforce(txn, &admin, &"no-such".into(), false)).unwrap_err();
+    assert_eq!(none.kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn a_rule_about_a_package_asks_the_hosts_before_it_closes_any() {
+    let mut cloud = cloud();
+    let about = NewRule {
+        name: "old-openssl".to_owned(),
+        subject: Subject::Version("package:openssl".to_owned()),
+        range: "<3.0.17".parse().unwrap(),
+        ..bad_kernel()
+    };
+    let refused = cloud.run(|txn| rule::add(txn, &admin(), &about, false)).unwrap_err().to_string();
+    assert!(
+        refused.contains("do not say their version of openssl: 3") && refused.contains("--draft"),
+        "{refused}"
+    );
+    assert!(cloud.state.host_rules.is_empty());
+
+    add(&mut cloud, &NewRule { draft: true, ..about.clone() }).unwrap();
+    for id in cloud.hosts.clone() {
+        cloud.run(|txn| Ok(reconcile(Key::Host(id), txn))).unwrap();
+        assert_eq!(cloud.state.hosts[&id].order.packages, ["openssl"]);
+    }
+    // One is old, one is new, and one has no such package.
+    for (host, version) in ["3.0.15-1", "3.0.17-1", NOT_INSTALLED].into_iter().enumerate() {
+        says(&mut cloud, host, &[("kernel", "6.1"), ("package:openssl", version)]);
+    }
+    let (admin, id) = (admin(), "old-openssl".into());
+    let (_, effects) = cloud.run(|txn| rule::enforce(txn, &admin, &id, false)).unwrap();
+    assert_eq!((effects.closes, effects.unknown), (vec![cloud.hosts[0]], vec![]));
+    assert_eq!(open(&cloud.state).len(), 2);
+
+    // What is not installed is denied by nothing, and keeps no requirement.
+    let required = NewRule {
+        name: "needs-openssl".to_owned(),
+        effect: Effect::Require,
+        range: "*".parse().unwrap(),
+        ..about
+    };
+    add(&mut cloud, &required).unwrap();
+    assert_eq!(open(&cloud.state).len(), 1);
+    // Without rules nobody asks.
+    for id in ["needs-openssl", "old-openssl"] {
+        cloud.run(|txn| rule::remove(txn, &admin, &id.into())).unwrap();
+    }
+    let id = cloud.hosts[0];
+    cloud.run(|txn| Ok(reconcile(Key::Host(id), txn))).unwrap();
+    assert!(cloud.state.hosts[&id].order.packages.is_empty());
+    let wrong = NewRule { subject: Subject::Version("package:a b".to_owned()), ..bad_kernel() };
+    assert!(add(&mut cloud, &wrong).unwrap_err().to_string().contains("A package's name"));
+}
+
+#[test]
+fn labels_are_the_operators_and_fit_a_command_line() {
+    let mut cloud = cloud();
+    let (admin, id) = (admin(), cloud.hosts[0]);
+    let set = |cloud: &mut Cloud, name: &str, value: &str| {
+        let labels = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        cloud.run(|txn| label(txn, &admin, id, labels))
+    };
+    set(&mut cloud, "rack", "r1").unwrap();
+    set(&mut cloud, "gateway", "gw-1").unwrap();
+    set(&mut cloud, "rack", "").unwrap();
+    assert_eq!(cloud.state.hosts[&id].labels, BTreeMap::from([("gateway".to_owned(), "gw-1".to_owned())]));
+    for (name, value) in [("", "x"), ("ra ck", "x"), ("rack", "\u{1b}[1m")] {
+        assert_eq!(set(&mut cloud, name, value).unwrap_err().kind, ErrorKind::Invalid, "{name}={value}");
+    }
+    for n in 0..31 {
+        set(&mut cloud, &format!("l{n}"), "x").unwrap();
+    }
+    assert!(set(&mut cloud, "one-more", "x").unwrap_err().to_string().contains("at most 32"));
 }

@@ -3,7 +3,7 @@
 use crate::host::fence::FenceCommand;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use lenticular_agent::{OvnConfig, Plugin};
+use lenticular_agent::{OvnConfig, Plugin, Repository, SnapshotSource};
 use lenticular_api::Settings;
 use lenticular_ovn::ovsdb::Tls;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -149,6 +149,29 @@ pub(crate) struct AgentConfig {
     #[arg(skip)]
     #[serde(default)]
     pub checks: BTreeMap<String, CheckConfig>,
+    /// Where the host says which snapshot of the repositories it installs from.
+    #[arg(skip)]
+    #[serde(default)]
+    pub repository: Option<RepositoryConfig>,
+}
+
+/// Where a host says which snapshot of the repositories it installs from: a file or a program.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RepositoryConfig {
+    /// The file.
+    #[serde(default)]
+    snapshot_file: Option<PathBuf>,
+    /// The program and its arguments.
+    #[serde(default)]
+    snapshot_command: Option<Vec<String>>,
+    /// A snapshot that is as many days old is a warning.
+    #[serde(default = "thirty_days")]
+    warn_days: i64,
+}
+
+fn thirty_days() -> i64 {
+    30
 }
 
 /// A check by a plugin with Nagios's interface.
@@ -187,6 +210,7 @@ impl AgentConfig {
             ovn_southbound_ca: self.ovn_southbound_ca.or(other.ovn_southbound_ca),
             ovn_encap_ip: self.ovn_encap_ip.or(other.ovn_encap_ip),
             ovn_underlay: self.ovn_underlay.or(other.ovn_underlay),
+            repository: self.repository.or(other.repository),
             checks: if self.checks.is_empty() { other.checks } else { self.checks },
             ovn_physical: if self.ovn_physical.is_empty() { other.ovn_physical } else { self.ovn_physical },
         }
@@ -194,7 +218,19 @@ impl AgentConfig {
 }
 
 /// The names of the checks that every host makes.
-const OWN_CHECKS: &[&str] = &["hypervisor", "network", "disk", "reboot", "bridge", "tunnels", "canary"];
+const OWN_CHECKS: &[&str] = &[
+    "hypervisor",
+    "network",
+    "disk",
+    "mounts",
+    "reboot",
+    "clock",
+    "updates",
+    "repository",
+    "bridge",
+    "tunnels",
+    "canary",
+];
 
 impl AgentConfig {
     /// The checks by plugins.
@@ -225,6 +261,29 @@ impl AgentConfig {
             Ok((name.clone(), Plugin { command: command.clone(), every, deadline }))
         };
         self.checks.iter().map(plugin).collect()
+    }
+
+    /// Where the host says which snapshot of the repositories it installs from, if it does.
+    ///
+    /// # Errors
+    /// Not exactly one of the file and the program is named, or the age makes no sense.
+    pub(crate) fn repository(&self) -> Result<Option<Repository>> {
+        let Some(RepositoryConfig { snapshot_file, snapshot_command, warn_days }) = self.repository.clone()
+        else {
+            return Ok(None);
+        };
+        anyhow::ensure!(
+            (1..=3_650).contains(&warn_days),
+            "repository.warn_days is 1 to 3650, not {warn_days}"
+        );
+        let source = match (snapshot_file, snapshot_command) {
+            (Some(file), None) => SnapshotSource::File(file),
+            (None, Some(command)) if !command.is_empty() => SnapshotSource::Command(command),
+            _ => anyhow::bail!(
+                "[repository] needs snapshot_file = \"/PATH\" or snapshot_command = [\"PROGRAM\", ...], and not both"
+            ),
+        };
+        Ok(Some(Repository { source, warn_days }))
     }
 
     /// The host's part in OVN; `None` without OVN.

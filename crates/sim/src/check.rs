@@ -19,7 +19,7 @@ use lenticular_model::{
     host::{
         evidence::{BRIDGE, CANARY, Finding},
         host::{Host, PROTOCOL_WITH_DISKS, PROTOCOL_WITH_HOST_ORDERS, SILENT_AFTER_S},
-        rule::HostRule,
+        rule::{HostRule, Subject},
     },
 };
 use lenticular_store::{Commit, Page, Reader};
@@ -502,11 +502,14 @@ fn task_name(action: OperationKind) -> &'static str {
     }
 }
 
-/// Whether a rule of those that clients here make denies a host: it names one kernel. A host that does not say its kernel
+/// Whether a rule of those that clients here make denies a host: it names one version. A host that does not say its version
 /// is denied too.
 fn denies(rule: &HostRule, host: &Host) -> bool {
-    if rule.check().is_some() {
-        return !host.evidence.get(CANARY).is_some_and(Finding::has_passed);
+    match &rule.subject {
+        _ if rule.draft => false,
+        Subject::Check(_) => !host.evidence.get(CANARY).is_some_and(Finding::has_passed),
+        Subject::Version(name) => {
+            host.versions.get(name).is_none_or(|version| *version == rule.range.to_string())
+        }
     }
-    host.versions.get("kernel").is_none_or(|kernel| *kernel == rule.range.to_string())
 }

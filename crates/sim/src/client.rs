@@ -146,8 +146,13 @@ impl World {
                     return admin(ClientRequest::Check(host));
                 }
                 if self.rng.chance(150) {
-                    return admin(match self.plane.published.host_rules.is_empty() {
-                        true if self.rng.chance(500) => ClientRequest::RequireCanary,
+                    let rules = &self.plane.published.host_rules;
+                    return admin(match rules.is_empty() {
+                        true if self.rng.chance(400) => ClientRequest::RequireCanary,
+                        true if self.rng.chance(400) => {
+                            ClientRequest::Draft(format!("1.{}", self.rng.range(0, 2)))
+                        }
+                        false if rules.values().any(|rule| rule.draft) => ClientRequest::Enforce,
                         true => ClientRequest::Deny(format!("6.1.{}", self.rng.range(0, 2))),
                         false => ClientRequest::Allow,
                     });

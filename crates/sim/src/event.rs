@@ -8,6 +8,9 @@ use lenticular_model::{
 use lenticular_wire::agent::{Orders, OrdersQuery, Registration, Report, Welcome};
 use std::num::NonZeroU32;
 
+/// The package that rules are about.
+pub(crate) const RULED_PACKAGE: &str = "glue";
+
 /// The run of an agent and the number of its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct From {
@@ -60,6 +63,10 @@ pub(crate) enum ClientRequest {
     Check(HostId),
     /// Adds the rule that denies this kernel.
     Deny(String),
+    /// Adds a draft that denies this version of a package.
+    Draft(String),
+    /// Puts all drafts in force.
+    Enforce,
     /// Adds the rule that requires a canary.
     RequireCanary,
     /// Removes all rules.
@@ -98,6 +105,8 @@ impl ClientRequest {
             Self::Intent(_, Intent::Disabled { .. }) => "disable host",
             Self::Check(_) => "check host",
             Self::Deny(_) => "deny a kernel",
+            Self::Draft(_) => "draft a rule about a package",
+            Self::Enforce => "enforce the drafts",
             Self::RequireCanary => "require canaries",
             Self::Allow => "remove the rules",
         }
@@ -133,6 +142,8 @@ impl ClientRequest {
             | Self::Intent(..)
             | Self::Check(_)
             | Self::Deny(_)
+            | Self::Draft(_)
+            | Self::Enforce
             | Self::RequireCanary
             | Self::Allow => None,
         }
@@ -166,7 +177,7 @@ pub(crate) struct Save {
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Welcome(Welcome),
-    Orders(Orders),
+    Orders(Box<Orders>),
     /// Whether the image store has accepted the disk of this step.
     Saved(ServerId, u64, bool),
     /// The report is durable.

@@ -280,6 +280,7 @@ impl World {
                 self.cancel_step(n, id);
             }
         }
+        self.look_at_packages(n);
         self.begin_check(n);
         self.begin_canary(n);
         self.call(n, kept);
@@ -401,7 +402,7 @@ impl World {
                 if current {
                     agent.poll = None;
                 }
-                let orders = self.orders_on_wire(n, orders);
+                let orders = self.orders_on_wire(n, *orders);
                 self.take_orders(n, orders, current);
             }
             Reply::Saved(server, number, taken) => {

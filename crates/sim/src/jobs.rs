@@ -3,7 +3,7 @@
 use crate::{
     client::Clients,
     config::Mutation,
-    event::{ClientRequest, Request, Save},
+    event::{ClientRequest, RULED_PACKAGE, Request, Save},
 };
 use lenticular_control::{
     command::{
@@ -37,6 +37,7 @@ use lenticular_model::{
         evidence::{BRIDGE, CANARY},
         host::{Host, Intent},
         observation::{ObservedState, StopReason},
+        package::PACKAGE,
         rule::{Effect, HostRule, Scope as RuleScope, Subject},
     },
     identity::Project,
@@ -214,10 +215,20 @@ fn run_ask(
         ClientRequest::Intent(id, intent) => command_host::set_intent(txn, caller, *id, intent.clone()),
         ClientRequest::Check(id) => command_host::check(txn, caller, *id).map(drop),
         ClientRequest::Deny(kernel) => {
-            add_rule(txn, caller, Effect::Deny, Subject::Version("kernel".to_owned()), kernel)
+            let subject = Subject::Version("kernel".to_owned());
+            add_rule(txn, caller, (Effect::Deny, subject), kernel, false)
+        }
+        ClientRequest::Draft(version) => {
+            let subject = Subject::Version(format!("{PACKAGE}{RULED_PACKAGE}"));
+            add_rule(txn, caller, (Effect::Deny, subject), version, true)
+        }
+        ClientRequest::Enforce => {
+            let drafts = txn.host_rules.values().filter(|rule| rule.draft);
+            let drafts: Vec<HostRuleId> = drafts.map(|rule| rule.id.clone()).collect();
+            drafts.iter().try_for_each(|id| rule::enforce(txn, caller, id, true).map(drop))
         }
         ClientRequest::RequireCanary => {
-            add_rule(txn, caller, Effect::Require, Subject::Check(CANARY.to_owned()), "*")
+            add_rule(txn, caller, (Effect::Require, Subject::Check(CANARY.to_owned())), "*", false)
         }
         ClientRequest::Allow => {
             let rules: Vec<HostRuleId> = txn.host_rules.keys().cloned().collect();
@@ -298,7 +309,13 @@ fn run_blindly(
 }
 
 /// Adds a rule, however many hosts it closes.
-fn add_rule(txn: &mut Txn<'_>, caller: &Caller, effect: Effect, subject: Subject, range: &str) -> Result<()> {
+fn add_rule(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    (effect, subject): (Effect, Subject),
+    range: &str,
+    draft: bool,
+) -> Result<()> {
     let new = rule::NewRule {
         name: String::new(),
         effect,
@@ -307,6 +324,7 @@ fn add_rule(txn: &mut Txn<'_>, caller: &Caller, effect: Effect, subject: Subject
         scope: RuleScope::All,
         reason: "guests lose time".to_owned(),
         link: None,
+        draft,
     };
     rule::add(txn, caller, &new, true).map(drop)
 }

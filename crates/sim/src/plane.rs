@@ -338,15 +338,15 @@ impl World {
         }
         let OrderChanges { after, servers, host: about_host } = changes;
         let (incarnation, upto, receipt) = (state.incarnation, state.seq, None);
-        let questions = Vec::new();
-        let found = Orders { incarnation, after, upto, receipt, servers, host: about_host, questions };
+        let (questions, at) = (Vec::new(), None);
+        let found = Orders { incarnation, after, upto, receipt, servers, host: about_host, at, questions };
         let from: From = poll.from;
         // Another session may have begun while the poll waited.
         let known = host::in_session(running.writer.state(), poll.host_id, poll.query.session).is_ok();
         let host = poll.host_id;
         running.parked.remove(&number);
         running.parked_of.entry(host).or_default().remove(&number);
-        self.send_to_agent(from, if known { Reply::Orders(found) } else { Reply::Unknown });
+        self.send_to_agent(from, if known { Reply::Orders(Box::new(found)) } else { Reply::Unknown });
         true
     }
 

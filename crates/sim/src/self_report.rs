@@ -1,7 +1,7 @@
 //! What hosts say about themselves: faults change it, operators have it checked, and the cloud must know it at rest.
 
 use crate::{
-    event::Event,
+    event::{Event, RULED_PACKAGE},
     host::Host,
     world::{World, note},
 };
@@ -11,10 +11,13 @@ use lenticular_model::{
         evidence::{BRIDGE, CANARY, Evidence, Finding, Level, NETWORK, TUNNELS},
         fact::Facts,
         host::{Hypervisor, PROTOCOL_WITH_HOST_ORDERS, Wiring},
+        package::PACKAGE,
         probe::ProbePeer,
+        version::NOT_INSTALLED,
     },
 };
 use lenticular_wire::agent::{Registration, VERSION};
+use std::collections::BTreeMap;
 
 impl Host {
     /// The registration of its agent.
@@ -54,9 +57,21 @@ impl Host {
             canary: None,
             unreached: None,
             booted_at: None,
-            versions: Some([("kernel".to_owned(), self.kernel())].into()),
+            versions: Some(self.versions()),
             package_format: None,
+            packages: None,
         }
+    }
+
+    /// The versions of the kernel, and of the packages that rules name: each is updated at every other boot.
+    fn versions(&self) -> BTreeMap<String, String> {
+        let named = self.agent.iter().flat_map(|agent| agent.core.host.ruled_packages());
+        let version = |name: &String| match name == RULED_PACKAGE {
+            true => format!("1.{}", self.boots % 2),
+            false => NOT_INSTALLED.to_owned(),
+        };
+        let packages = named.map(|name| (format!("{PACKAGE}{name}"), version(name)));
+        packages.chain([("kernel".to_owned(), self.kernel())]).collect()
     }
 
     /// The kernel that runs. Every other boot of a host is of an older kernel than its siblings run.
@@ -124,6 +139,15 @@ impl World {
         agent.core.host.measured(Facts { unreached: Some(lost), ..Facts::default() }, Vec::new());
         if !agent.core.host.is_known(&seen) {
             agent.core.host.measured(Facts::default(), vec![seen]);
+        }
+    }
+
+    /// Looks at the packages that rules name.
+    pub(crate) fn look_at_packages(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        let (is_old, facts) = (host.is_old, Facts { versions: Some(host.versions()), ..Facts::default() });
+        if let Some(agent) = host.agent.as_mut().filter(|_| !is_old) {
+            agent.core.host.measured(facts, Vec::new());
         }
     }
 
@@ -199,6 +223,9 @@ pub(crate) fn unknown_of(host: &Host, state: &State) -> Option<String> {
     let passed = record.evidence.get(CANARY).is_some_and(Finding::has_passed);
     if state.must_run_canary(record) && record.is_up() && !passed {
         return Some(format!("has to run a canary: {:?}", record.canaries));
+    }
+    if record.order.packages != state.ruled_packages() {
+        return Some(format!("is ordered to look at {:?}", record.order.packages));
     }
     let (ordered, wanted) = (&record.order.probe, state.probe_order(record));
     if *ordered != wanted {

@@ -3,14 +3,17 @@
 //! Each check has its task: one that hangs delays neither the agent nor the others. An operator's order makes all of them
 //! at once, too.
 
+pub(crate) mod clock;
 mod disk;
+mod mounts;
 pub(crate) mod plugin;
 mod reboot;
+pub(crate) mod repository;
 pub(crate) mod simulated;
 
-use crate::{Config, driver::Measured};
+use crate::{Config, driver::Measured, machine};
 use lenticular_model::host::{
-    evidence::{Evidence, Level, TEXT_BYTES_MAX},
+    evidence::{CLOCK, Evidence, Level, TEXT_BYTES_MAX},
     fact::Facts,
 };
 use std::time::Duration;
@@ -34,7 +37,9 @@ pub(crate) fn evidence_of(check: &str, verdict: Verdict) -> Evidence {
 
 enum Check {
     Disk(disk::Disk),
+    Mounts(mounts::Mounts),
     Reboot,
+    Repository(repository::Repository),
     Plugin(plugin::Plugin),
 }
 
@@ -42,6 +47,8 @@ impl Check {
     async fn run(&mut self) -> Verdict {
         match self {
             Self::Disk(disk) => disk.run().await,
+            Self::Mounts(mounts) => mounts.run().await,
+            Self::Repository(repository) => repository.run(machine::now()).await,
             Self::Reboot => reboot::check().await,
             Self::Plugin(plugin) => plugin.run().await,
         }
@@ -51,8 +58,12 @@ impl Check {
 /// The checks of a host that runs guests itself, each with its name and how often it is made.
 fn all(config: &Config) -> Vec<(String, Duration, Check)> {
     let every = Duration::from_secs(BUILT_IN_S);
-    let built_in = [("disk", Check::Disk(disk::Disk::new(&config.state_dir))), ("reboot", Check::Reboot)];
-    let built_in = built_in.into_iter().map(|(name, check)| (name.to_owned(), every, check));
+    let disk = Check::Disk(disk::Disk::new(&config.state_dir));
+    let built_in =
+        [("disk", disk), ("mounts", Check::Mounts(mounts::Mounts::default())), ("reboot", Check::Reboot)];
+    let repository = config.repository.iter().map(|one| ("repository", Check::Repository(one.clone())));
+    let built_in = built_in.into_iter().chain(repository);
+    let built_in = built_in.map(|(name, check)| (name.to_owned(), every, check));
     let plugins = config.checks.iter();
     built_in
         .chain(plugins.map(|(name, plugin)| (name.clone(), plugin.every, Check::Plugin(plugin.clone()))))
@@ -61,7 +72,8 @@ fn all(config: &Config) -> Vec<(String, Duration, Check)> {
 
 /// What a registration says of checks that were not made since the agent's start: the last result still holds.
 pub(crate) fn pending(config: &Config) -> Vec<Evidence> {
-    all(config).iter().map(|(check, ..)| pending_of(check)).collect()
+    let made_here = all(config).into_iter().map(|(check, ..)| check);
+    made_here.chain([CLOCK.to_owned()]).map(|check| pending_of(&check)).collect()
 }
 
 /// The same of one check.

@@ -158,6 +158,7 @@ impl World {
             upto: self.seq,
             servers: orders,
             host: None,
+            at: None,
             questions: Vec::new(),
             receipt: None,
         };

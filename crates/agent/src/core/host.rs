@@ -130,6 +130,11 @@ impl HostState {
         self.saved.order.probe.as_ref()
     }
 
+    /// The packages that rules name.
+    pub fn ruled_packages(&self) -> &[String] {
+        &self.saved.order.packages
+    }
+
     fn now(&self) -> Facts {
         Facts { checked: Some(self.saved.checked), canary: Some(self.saved.canary), ..self.facts.clone() }
     }
@@ -233,18 +238,18 @@ mod tests {
     fn a_check_is_carried_out_once_and_again_after_a_restart_in_between() {
         let mut host = HostState::default();
         assert_eq!(host.begin_check(), None);
-        host.order(HostOrder { check: 3, probe: None, canary: None });
+        host.order(HostOrder { check: 3, ..HostOrder::default() });
         assert_eq!(host.begin_check(), Some(3));
         assert_eq!(host.begin_check(), None, "it is under way");
 
         let mut restarted = HostState::restore(host.saved());
         assert_eq!(restarted.begin_check(), Some(3));
         restarted.checked(3);
-        restarted.order(HostOrder { check: 3, probe: None, canary: None });
+        restarted.order(HostOrder { check: 3, ..HostOrder::default() });
         assert_eq!(restarted.begin_check(), None);
         assert_eq!(restarted.news().0.checked, Some(3));
         // A host that was retired and enrolled again has another record.
-        restarted.order(HostOrder { check: 1, probe: None, canary: None });
+        restarted.order(HostOrder { check: 1, ..HostOrder::default() });
         assert_eq!(restarted.begin_check(), Some(1));
         restarted.checked(1);
         assert_eq!(restarted.news().0.checked, Some(1));

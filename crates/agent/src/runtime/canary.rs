@@ -12,6 +12,7 @@ use crate::{
     check::{evidence_of, simulated},
     core::{Failure, Started},
     driver::{Beat, Drivers, Exit},
+    machine,
 };
 use ipnet::IpNet;
 use lenticular_model::{
@@ -30,7 +31,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -227,7 +228,7 @@ impl Canary<'_> {
     /// Compares the guest's clock with the host's.
     async fn clock(&self) -> Result<(), Failure> {
         let beat = self.hear(|_| true).await?;
-        let off_s = beat.clock_s.abs_diff(host_clock_s());
+        let off_s = beat.clock_s.abs_diff(machine::now().unix_s());
         match off_s > CLOCK_OFF_S_MAX {
             true => Err(trouble(format!("the guest's clock is off by {off_s} s"))),
             false => Ok(()),
@@ -257,12 +258,6 @@ impl Canary<'_> {
             false => Err(trouble("the guest began anew".to_owned())),
         }
     }
-}
-
-/// The host's clock, in seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the guest's clock is compared with the host's")]
-fn host_clock_s() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 fn trouble(details: String) -> Failure {
@@ -394,7 +389,7 @@ mod tests {
         async fn speak(self: Arc<Self>) {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let now = host_clock_s();
+                let now = machine::now().unix_s();
                 let clock_s = if self.fault == "clock" { now - 10 } else { now };
                 let reached = (self.fault != "other host").then_some(ROUTER);
                 let starts = self.starts.load(Ordering::SeqCst);

@@ -5,11 +5,16 @@ use crate::{
     Config,
     check::{self, evidence_of},
     driver::{Drivers, Measured},
-    machine, version,
+    machine,
+    packages::PackageReader,
+    software, version,
 };
-use lenticular_model::host::{
-    evidence::{Evidence, HYPERVISOR, Level, NETWORK},
-    fact::Facts,
+use lenticular_model::{
+    Timestamp,
+    host::{
+        evidence::{CLOCK, Evidence, HYPERVISOR, Level, NETWORK},
+        fact::Facts,
+    },
 };
 use std::net::SocketAddr;
 
@@ -21,6 +26,7 @@ pub(super) async fn measure(
     config: &Config,
     drivers: &Drivers,
     boot_id: &str,
+    (reader, named): (&PackageReader, &[String]),
     again: bool,
 ) -> Result<Measured, crate::core::Failure> {
     let verified = drivers.hypervisor.verify(again).await?;
@@ -31,7 +37,7 @@ pub(super) async fn measure(
         cannot_run.get_or_insert(failure.to_string());
     }
     let peer = drivers.moves.address();
-    let versions = version::versions(&config.facts_file, &hypervisor).await;
+    let (of_software, updates) = software::look(config, &hypervisor, reader, named).await;
     let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
     let mut facts = Facts {
         boot_id: Some(boot_id.to_owned()),
@@ -49,11 +55,12 @@ pub(super) async fn measure(
         canary: None,
         unreached: None,
         booted_at: machine::booted_at(),
-        versions: Some(versions),
         package_format: Some(version::package_format()),
+        ..of_software
     };
     let network = drivers.network.trouble().borrow().clone();
     let mut seen = vec![evidence(HYPERVISOR, cannot_run), evidence(NETWORK, network)];
+    seen.extend(updates);
     if facts.hypervisor.as_ref().is_some_and(|hypervisor| hypervisor.wiring.driver == "sim") {
         let (more, of_probe) = check::simulated::results(&config.facts_file);
         facts.update(more);
@@ -74,10 +81,12 @@ impl Runtime {
         tracing::info!(number, "the host is checked, as ordered");
         let (config, drivers, boot_id) = (self.config.clone(), self.drivers.clone(), self.boot_id.clone());
         let has_own_checks = !self.own_checks.is_empty();
+        let (reader, named) = (self.packages.clone(), self.core.host.ruled_packages().to_vec());
         self.checks.spawn(async move {
             // A separate task, so that a driver's panic is a failed check and not a lost one.
             let looked = tokio::spawn(async move {
-                let (facts, mut evidence) = measure(&config, &drivers, &boot_id, true).await?;
+                let (facts, mut evidence) =
+                    measure(&config, &drivers, &boot_id, (&reader, &named), true).await?;
                 if has_own_checks {
                     evidence.extend(check::make_all(&config).await);
                 }
@@ -119,21 +128,35 @@ impl Runtime {
         else {
             return;
         };
-        let file = self.config.facts_file.clone();
         if hypervisor.wiring.driver == "sim" {
-            let (facts, evidence) = check::simulated::results(&file);
+            let (facts, evidence) = check::simulated::results(&self.config.facts_file);
             self.core.host.measured(facts, evidence);
         }
-        self.versions.spawn(async move { version::versions(&file, &hypervisor).await });
+        let (config, reader) = (self.config.clone(), self.packages.clone());
+        self.named = self.core.host.ruled_packages().to_vec();
+        let named = self.named.clone();
+        self.versions.spawn(async move { software::look(&config, &hypervisor, &reader, &named).await });
+    }
+
+    /// Compares the host's clock with the control plane's time in an answer.
+    pub(super) fn compare_clocks(&mut self, at: Option<Timestamp>) {
+        // A simulated host has no clock of its own.
+        let Some(at) = at.filter(|_| self.state_file.is_some()) else { return };
+        let Some(verdict) = self.clock.answered(machine::now().since_ms(at)) else { return };
+        self.own_checks_ended((Facts::default(), vec![evidence_of(CLOCK, verdict)]));
+    }
+
+    /// Looks at once when rules name other packages.
+    pub(super) fn look_at_packages(&mut self) {
+        if self.named != self.core.host.ruled_packages() {
+            self.look_at_versions();
+        }
     }
 
     /// Takes in the versions. Only a change is told.
-    pub(super) fn versions_seen(&mut self, seen: Result<version::Versions, tokio::task::JoinError>) {
+    pub(super) fn versions_seen(&mut self, seen: Result<Measured, tokio::task::JoinError>) {
         match seen {
-            Ok(versions) => {
-                let facts = Facts { versions: Some(versions), ..Facts::default() };
-                self.core.host.measured(facts, Vec::new());
-            }
+            Ok((facts, evidence)) => self.core.host.measured(facts, evidence),
             Err(error) => tracing::error!(%error, "the versions of software could not be looked at"),
         }
     }

@@ -95,7 +95,7 @@ pub enum AgentError {
 /// The result of the current request to the control plane.
 enum ContactEvent {
     Welcome(Result<Welcome, LinkError>),
-    Orders(Result<Orders, LinkError>),
+    Orders(Box<Result<Orders, LinkError>>),
     BackedOff,
 }
 
@@ -126,7 +126,13 @@ pub(crate) struct Runtime {
     /// Checks of the host in progress: at most one.
     checks: JoinSet<(u64, Result<Measured, crate::core::Failure>)>,
     /// A look at the versions in progress: at most one.
-    versions: JoinSet<crate::version::Versions>,
+    versions: JoinSet<Measured>,
+    /// What reads the host's packages.
+    packages: Arc<crate::packages::PackageReader>,
+    /// The packages that the last look was told to look for.
+    named: Vec<String>,
+    /// How the host's clock compares with the control plane's.
+    clock: crate::check::clock::Clock,
     /// The canary in progress: at most one.
     canaries: JoinSet<(u64, Evidence)>,
     /// The host's own checks.
@@ -246,6 +252,7 @@ impl Runtime {
         }
         self.begin_check();
         self.order_probe();
+        self.look_at_packages();
         self.begin_canary();
         let guests = self.core.pending_reports();
         self.send_report(guests);
@@ -359,7 +366,7 @@ impl Runtime {
         };
         let link = self.link.clone();
         let query = OrdersQuery { session, incarnation, after, wait_ms: WAIT_MS_MAX, receipt };
-        Box::pin(async move { ContactEvent::Orders(link.orders(host_id, query).await) })
+        Box::pin(async move { ContactEvent::Orders(Box::new(link.orders(host_id, query).await)) })
     }
 
     /// The control plane does not know the host or the session. The first time, the host registers at once.
@@ -404,11 +411,12 @@ impl Runtime {
                 }
                 self.welcome = Some(welcome);
             }
-            ContactEvent::Orders(Ok(orders)) => return self.ordered(orders).await,
-            ContactEvent::Orders(Err(LinkError::Unknown)) => return self.unknown().await,
-            ContactEvent::Welcome(Err(error)) | ContactEvent::Orders(Err(error)) => {
-                return self.back_off(&error);
-            }
+            ContactEvent::Orders(answer) => match *answer {
+                Ok(orders) => return self.ordered(orders).await,
+                Err(LinkError::Unknown) => return self.unknown().await,
+                Err(error) => return self.back_off(&error),
+            },
+            ContactEvent::Welcome(Err(error)) => return self.back_off(&error),
             ContactEvent::BackedOff => {}
         }
         match &self.welcome {
@@ -419,6 +427,7 @@ impl Runtime {
 
     async fn ordered(&mut self, orders: Orders) -> Coming<ContactEvent> {
         (self.failures, self.disowned) = (0, 0);
+        self.compare_clocks(orders.at);
         let Some(welcome) = self.welcome.clone() else { return self.register().await };
         if orders.incarnation != welcome.incarnation {
             // A new incarnation of the store: it must know the guests here before it gives orders.

@@ -7,6 +7,7 @@ use crate::{
     driver::{Drivers, Release},
     files,
     link::Link,
+    packages::PackageReader,
 };
 use lenticular_model::{
     DiskId, ServerId,
@@ -39,9 +40,7 @@ impl Runtime {
             Some(path) => read(path, &boot_id, config.parallel_max)?,
             None => Core::new(boot_id.clone(), config.parallel_max),
         };
-        // The host's facts.
-        let (facts, evidence) = measure(&config, &drivers, &boot_id, false).await?;
-        core.host.measured(facts, evidence);
+        let (packages, named) = first_look(&mut core, &config, &drivers, &boot_id).await?;
         // A simulated host, which saves nothing, has nothing to check.
         let results = mpsc::channel(16);
         let mut own_checks = JoinSet::new();
@@ -72,6 +71,9 @@ impl Runtime {
             consoles: Arc::default(),
             checks: JoinSet::new(),
             versions: JoinSet::new(),
+            packages,
+            named,
+            clock: Default::default(),
             canaries: JoinSet::new(),
             own_checks,
             results,
@@ -95,6 +97,20 @@ impl Runtime {
         }
         Ok(runtime)
     }
+}
+
+/// Measures the host's facts. Returns what reads its packages, and the packages that it was told to look for.
+async fn first_look(
+    core: &mut Core,
+    config: &Config,
+    drivers: &Drivers,
+    boot_id: &str,
+) -> Result<(Arc<PackageReader>, Vec<String>), AgentError> {
+    let packages = Arc::<PackageReader>::default();
+    let named = core.host.ruled_packages().to_vec();
+    let (facts, evidence) = measure(config, drivers, boot_id, (&packages, &named), false).await?;
+    core.host.measured(facts, evidence);
+    Ok((packages, named))
 }
 
 /// Of what the host was ordered to prove, the last result holds until there is another one.

@@ -233,6 +233,7 @@ impl Cloud {
             upto: inner.seq,
             servers: orders,
             host: None,
+            at: None,
             questions: std::mem::take(&mut inner.questions),
             receipt: None,
         })
@@ -275,6 +276,7 @@ impl Link for Cloud {
                         upto: seq,
                         servers: Vec::new(),
                         host: None,
+                        at: None,
                         questions: Vec::new(),
                         receipt: None,
                     });

@@ -168,7 +168,8 @@ impl App {
                 let receipt = Some(receipt::seal(&self.tokens, host, state.incarnation, state.seq));
                 let OrderChanges { after, servers, host } = changes;
                 let (incarnation, upto) = (state.incarnation, state.seq);
-                return Ok(Orders { incarnation, after, upto, receipt, servers, host, questions });
+                let at = Some(self.now());
+                return Ok(Orders { incarnation, after, upto, receipt, servers, host, at, questions });
             }
             tokio::select! {
                 () = &mut news => {}

@@ -15,7 +15,9 @@ use lenticular_model::{
     },
     policy::{self, Action, Caller},
 };
-use lenticular_wire::operator::{AdmitAsk, CordonAsk, HostDetail, HostView, OverrideAsk};
+use lenticular_wire::operator::{
+    AdmitAsk, CordonAsk, HostDetail, HostView, LabelAsk, OverrideAsk, PackagesView,
+};
 
 /// `GET /operator/v1/hosts`
 pub async fn list(ctx: Ctx) -> Handled {
@@ -77,6 +79,14 @@ pub async fn cordon(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<Co
         false => (format!("uncordon host {name}"), Intent::Enabled),
     };
     change(&ctx, &name, (200, &why), |txn, caller, id| command::set_intent(txn, caller, id, intent)).await
+}
+
+/// `POST /operator/v1/hosts/{host}/labels`
+pub async fn label(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<LabelAsk>) -> Handled {
+    policy::check(&ctx.caller, Action::ServiceWrite, None)?;
+    let said = ask.labels.iter().map(|(label, value)| format!("{label}={value}"));
+    let why = format!("label host {name}: {}", said.collect::<Vec<_>>().join(" "));
+    change(&ctx, &name, (200, &why), |txn, caller, id| command::label(txn, caller, id, ask.labels)).await
 }
 
 /// Runs a command on the host of this name, and answers with the host as it is then.
@@ -158,6 +168,13 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         agent: host.agent.clone(),
         protocol: host.protocol,
         versions: host.versions.clone(),
+        packages: host.packages.as_ref().map(|packages| PackagesView {
+            digest: packages.digest.clone(),
+            installed: packages.installed,
+            updates: packages.updates,
+            security_updates: packages.security_updates,
+        }),
+        labels: host.labels.clone(),
         admitted: admitted(state, host),
         readiness: lines(state, host),
         checks: host

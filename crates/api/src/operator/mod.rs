@@ -21,9 +21,9 @@ use lenticular_model::{
     policy::{self, Action},
 };
 use lenticular_wire::operator::{
-    AdmitAsk, CordonAsk, DiskView, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail, HostView,
-    JournalLine, Nothing, OverrideAsk, PurgeAsk, Purged, RestoreAsk, RetireAsk, RetiredView, RuleAsk,
-    RuleEffects, RuleView, StatusView, Where,
+    AdmitAsk, CordonAsk, DiskView, EnforceAsk, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail,
+    HostView, JournalLine, LabelAsk, Nothing, OverrideAsk, PurgeAsk, Purged, RestoreAsk, RetireAsk,
+    RetiredView, RuleAsk, RuleEffects, RuleView, StatusView, Where,
 };
 use route::Route;
 use std::sync::Arc;
@@ -82,6 +82,9 @@ fn table() -> Vec<Route> {
         Route::post("cordon_host", "/operator/v1/hosts/{host}/cordon", host::cordon)
             .asks::<CordonAsk>()
             .answers::<HostDetail>(200, "A host takes no more servers, or does again."),
+        Route::post("label_host", "/operator/v1/hosts/{host}/labels", host::label)
+            .asks::<LabelAsk>()
+            .answers::<HostDetail>(200, "A host has other labels."),
         Route::get("status", "/operator/v1/status", status::show)
             .answers::<StatusView>(200, "Which hosts take servers, and why others do not."),
         Route::get("list_rules", "/operator/v1/rules", rule::list)
@@ -89,6 +92,9 @@ fn table() -> Vec<Route> {
         Route::post("add_rule", "/operator/v1/rules", rule::add)
             .asks::<RuleAsk>()
             .answers::<RuleEffects>(201, "A rule, and the hosts that it closes."),
+        Route::post("enforce_rule", "/operator/v1/rules/{rule}/enforce", rule::enforce)
+            .asks::<EnforceAsk>()
+            .answers::<RuleEffects>(200, "A draft is in force, and closes hosts."),
         Route::post("remove_rule", "/operator/v1/rules/{rule}/remove", rule::remove)
             .answers::<Nothing>(200, "A rule is removed."),
         Route::post("purge_project", "/operator/v1/projects/{project}/purge", project::purge)

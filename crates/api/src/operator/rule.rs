@@ -7,10 +7,13 @@ use lenticular_control::command::host::rule::{self, Effects, NewRule};
 use lenticular_model::{
     HostId, HostRuleId, State,
     error::{Error, Result},
-    host::rule::{Effect, HostRule, Scope, Subject},
+    host::{
+        host::Host,
+        rule::{Effect, HostRule, Scope, Subject},
+    },
     policy::{self, Action},
 };
-use lenticular_wire::operator::{ClosedHost, Nothing, RuleAsk, RuleEffects, RuleView};
+use lenticular_wire::operator::{ClosedHost, EnforceAsk, Nothing, RuleAsk, RuleEffects, RuleView};
 
 /// `GET /operator/v1/rules`
 pub async fn list(ctx: Ctx) -> Handled {
@@ -32,6 +35,15 @@ pub async fn add(ctx: Ctx, Message(ask): Message<RuleAsk>) -> Handled {
     let (added, effects) =
         ctx.commit(&why, move |txn, caller| rule::add(txn, caller, &new, yes_close)).await?;
     json(201, &answer(&ctx.app.store.state(), &added, true, effects))
+}
+
+/// `POST /operator/v1/rules/{rule}/enforce`
+pub async fn enforce(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<EnforceAsk>) -> Handled {
+    policy::check(&ctx.caller, Action::HostRuleWrite, None)?;
+    let (id, why) = (HostRuleId::from(name.as_str()), format!("enforce rule {name}"));
+    let (rule, effects) =
+        ctx.commit(&why, move |txn, caller| rule::enforce(txn, caller, &id, ask.yes_close)).await?;
+    json(200, &answer(&ctx.app.store.state(), &rule, true, effects))
 }
 
 /// `POST /operator/v1/rules/{rule}/remove`
@@ -69,6 +81,7 @@ fn read(state: &State, ask: &RuleAsk) -> Result<NewRule> {
         scope,
         reason: ask.reason.clone(),
         link: ask.link.clone(),
+        draft: ask.draft,
     })
 }
 
@@ -92,11 +105,12 @@ fn names(state: &State, hosts: &[HostId]) -> Vec<String> {
 }
 
 fn view(state: &State, rule: &HostRule) -> RuleView {
-    let breaks = |host: &&std::sync::Arc<lenticular_model::host::host::Host>| {
+    let breaches = |host: &std::sync::Arc<Host>| {
         let number = state.host_table().hosts.get(&host.id).map(|candidate| candidate.class);
-        let class = number.and_then(|number| state.host_table().classes.get(number));
-        class.is_some_and(|class| class.breach(rule).is_some())
+        let class = number.and_then(|number| state.host_table().classes.get(number))?;
+        class.breach(rule).map(|_| (host.name.clone(), class.lacks(&rule.subject)))
     };
+    let broken: Vec<(String, bool)> = state.hosts_by_name().filter_map(breaches).collect();
     RuleView {
         name: rule.id.to_string(),
         effect: rule.effect.name().to_owned(),
@@ -119,6 +133,8 @@ fn view(state: &State, rule: &HostRule) -> RuleView {
         link: rule.link.clone(),
         by: user_name(state, rule.user_id),
         since: Some(rule.created_at.iso()),
-        hosts: state.hosts_by_name().filter(breaks).map(|host| host.name.clone()).collect(),
+        draft: rule.draft,
+        unknown: broken.iter().filter(|(_, unknown)| *unknown).map(|(name, _)| name.clone()).collect(),
+        hosts: broken.into_iter().map(|(name, _)| name).collect(),
     }
 }

@@ -76,7 +76,16 @@ fn events(state: &State, now: Timestamp) -> Vec<String> {
             stale.join(", ")
         )
     });
-    cut_off.chain(stale).collect()
+    let is_outdated = |host: &&Arc<Host>| host.has_outdated_proof() && state.must_run_canary(host);
+    let outdated: Vec<&str> =
+        state.hosts_by_name().filter(is_outdated).map(|host| host.name.as_str()).collect();
+    let outdated = (!outdated.is_empty()).then(|| {
+        format!(
+            "Hosts that were changed, and keep their proof until a canary proves them again: {}.",
+            outdated.join(", ")
+        )
+    });
+    cut_off.chain(stale).chain(outdated).collect()
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ fn facts() -> Facts {
         booted_at: Some(lenticular_model::Timestamp::default()),
         versions: Some([("kernel".to_owned(), "6.1.119-1".to_owned())].into()),
         package_format: None,
+        packages: None,
     }
 }
 

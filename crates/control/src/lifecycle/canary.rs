@@ -10,6 +10,8 @@
 //!
 //! - Passed: due again after a third of 7 days. A host that cannot run it then keeps what it proved.
 //! - Failed or Unknown: due again after ten minutes.
+//! - A change voids a proof only while few hosts of the zone have to prove themselves. Otherwise the proof holds, and is due
+//!   now: an update of all hosts closes a few of them at a time. A boot always voids it.
 //! - A few hosts of a zone run one at once. The others wait, and are woken when one ends.
 
 use lenticular_model::{
@@ -58,9 +60,11 @@ pub fn order(txn: &mut Txn<'_>, host: &Host) -> u64 {
 /// When the host has to run one; `None` means now.
 fn due(host: &Host) -> Option<Timestamp> {
     let found = host.evidence.get(CANARY)?;
+    let outdated = host.canaries.outdated.filter(|_| host.has_outdated_proof());
     let after_s = match found.has_passed() {
-        true => canary::renewed_after_s(host.id),
-        false => RETRIED_AFTER_S,
+        true if outdated.is_some_and(|outdated| host.canaries.ended <= outdated) => return None,
+        true if outdated.is_none() => canary::renewed_after_s(host.id),
+        _ => RETRIED_AFTER_S,
     };
     Some(host.canaries.ended_at?.plus_s(after_s))
 }
@@ -79,6 +83,20 @@ fn give_up(txn: &mut Txn<'_>, id: HostId) {
     });
 }
 
+/// True if a change may void this host's proof: with the host, at most one in ten of its zone, and at least one, has to
+/// prove itself.
+pub fn may_void(state: &State, host: &Host) -> bool {
+    let zone = state.hosts.values().filter(|other| other.zone == host.zone && state.must_run_canary(other));
+    let (all, unproven) = zone
+        .filter(|other| other.id != host.id)
+        .fold((1, 1), |(all, unproven), other| (all + 1, unproven + usize::from(is_unproven(other))));
+    unproven <= canary::void_at_once(all)
+}
+
+fn is_unproven(host: &Host) -> bool {
+    host.evidence.get(CANARY).is_none_or(|found| !found.has_passed())
+}
+
 /// True if another host of the zone may run a canary.
 fn has_room(state: &Txn<'_>, host: &Host) -> bool {
     let zone = || state.hosts.values().filter(|other| other.zone == host.zone);
@@ -88,7 +106,7 @@ fn has_room(state: &Txn<'_>, host: &Host) -> bool {
 
 /// The hosts of a zone that may wait for a canary to end.
 pub fn waiting<'a>(state: &'a State, zone: &'a str) -> impl Iterator<Item = HostId> + 'a {
-    let lacks = |host: &Host| host.evidence.get(CANARY).is_none_or(|found| !found.has_passed());
+    let lacks = |host: &Host| is_unproven(host) || host.has_outdated_proof();
     let here = state.hosts.values().filter(move |host| host.zone == zone && lacks(host));
     here.filter(|host| state.must_run_canary(host)).map(|host| host.id)
 }

@@ -1,7 +1,7 @@
 //! Reports of hosts about themselves: registration, sessions, and the order of reports.
 
 use crate::{
-    lifecycle::{host::admit_if_proven, migration},
+    lifecycle::{canary, host::admit_if_proven, migration},
     observe::{guest, restore},
 };
 use lenticular_model::{
@@ -95,8 +95,9 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     // An agent that does not say its release, the kernel or the boot's time is older than one that did.
     let (kernel, agent) = (String::new(), String::new());
     let (versions, unreached) = Default::default();
-    let mut now =
+    let now =
         Host { protocol, silent_since: None, booted_at: None, kernel, agent, versions, unreached, ..host };
+    let mut now = Host { packages: None, ..now };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);
@@ -125,6 +126,8 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         protocol: 0,
         versions: Default::default(),
         package_format: Default::default(),
+        packages: None,
+        labels: Default::default(),
         admission: None,
         overrides: Default::default(),
         evidence: Default::default(),
@@ -158,6 +161,7 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
         booted_at,
         versions,
         package_format,
+        packages,
     } = facts;
     if booted_at.is_some() {
         host.booted_at = booted_at;
@@ -175,6 +179,9 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.versions, versions.map(sane));
     set(&mut host.unreached, unreached);
     set(&mut host.package_format, package_format);
+    if packages.is_some() {
+        host.packages = packages;
+    }
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));
     let counts = note_canary(host, canary, evidence, now);
@@ -194,11 +201,12 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
 /// Notes the end of a canary. False if what the host says of a canary proves nothing: it said so before, or the canary
 /// began before the host booted or was changed.
 fn note_canary(host: &mut Host, ended: Option<u64>, evidence: &[Evidence], now: Timestamp) -> bool {
+    let outdated = host.canaries.outdated;
     let ordered = host.order.canary.as_ref().map_or(0, |order| order.number);
     let ended = ended.filter(|ended| *ended <= ordered && *ended > host.canaries.ended);
     let Some(ended) = ended else { return false };
     (host.canaries.ended, host.canaries.ended_at) = (ended, Some(now));
-    let counts = ended > host.canaries.void;
+    let counts = ended > host.canaries.void && outdated.is_none_or(|outdated| ended > outdated);
     let seen = evidence.iter().find(|seen| seen.check == CANARY && seen.level != Level::Pending);
     if counts && seen.is_some_and(|seen| seen.trouble.is_none()) {
         host.canaries.passed = ended;
@@ -220,8 +228,13 @@ fn put_if_changed(txn: &mut Txn<'_>, host: Host) {
             if !host.is_unchanged_since(known) {
                 // Overrides were given for the host as it was, and so was its proof.
                 host.overrides.clear();
-                host.evidence.remove(CANARY);
-                host.canaries.void = host.order.canary.as_ref().map_or(0, |order| order.number);
+                let last = host.order.canary.as_ref().map_or(0, |order| order.number);
+                if host.boot_id == known.boot_id && !canary::may_void(txn, known) {
+                    host.canaries.outdated = Some(last);
+                } else {
+                    host.evidence.remove(CANARY);
+                    host.canaries.void = last;
+                }
             }
             txn.put(host);
         }

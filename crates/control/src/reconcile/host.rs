@@ -4,13 +4,14 @@
 use crate::lifecycle::{canary, host::admit_if_proven};
 use lenticular_model::{
     HostId, Timestamp, Txn,
-    host::host::{Host, SILENT_AFTER_S},
+    host::host::{Host, PROTOCOL_WITH_HOST_ORDERS, SILENT_AFTER_S},
 };
 
 /// One step for one host.
 pub fn reconcile(id: HostId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     let wakes = [note_silence(id, txn), end_overrides(id, txn), canary::advance(txn, id)];
     order_probe(id, txn);
+    order_packages(id, txn);
     // What spoke against the host may be over: a rule, or siblings that were newer.
     admit_if_proven(txn, id);
     wakes.into_iter().flatten().min()
@@ -42,6 +43,17 @@ fn order_probe(id: HostId, txn: &mut Txn<'_>) {
     let wanted = txn.probe_order(host);
     if host.order.probe != wanted {
         txn.update::<Host>(&id, |host| host.order.probe = wanted);
+    }
+}
+
+/// Tells the host which packages' versions to report.
+fn order_packages(id: HostId, txn: &mut Txn<'_>) {
+    let wanted = txn.ruled_packages();
+    let Some(host) = txn.hosts.get(&id).filter(|host| host.protocol >= PROTOCOL_WITH_HOST_ORDERS) else {
+        return;
+    };
+    if host.order.packages != wanted {
+        txn.update::<Host>(&id, |host| host.order.packages = wanted);
     }
 }
 

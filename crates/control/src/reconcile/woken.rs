@@ -7,7 +7,7 @@ use lenticular_model::{
     HostId, Kind, Record, ServerId, State,
     change::Pair,
     compute::{disk::Disk, migration::Migration, server::Server},
-    host::{evidence::CANARY, host::Host},
+    host::{evidence::CANARY, host::Host, rule::HostRule},
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -19,10 +19,8 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
         Kind::HostRule | Kind::Aggregate => {
             keys.extend(new.migrations.keys().copied().map(Key::Migration));
             of_unadmitted(new, keys);
-            if [old, new]
-                .iter()
-                .any(|state| state.host_rules.values().any(|rule| rule.check() == Some(CANARY)))
-            {
+            let asks = |rule: &HostRule| rule.check() == Some(CANARY) || rule.package().is_some();
+            if [old, new].iter().any(|state| state.host_rules.values().any(|rule| asks(rule))) {
                 keys.extend(new.hosts.keys().copied().map(Key::Host));
             }
         }

@@ -17,15 +17,20 @@ use std::path::Path;
 /// # Errors
 /// The agent has no identity and cannot join, or cannot start.
 pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
-    let config = match file {
-        Some(path) => said.or(config::read(path)?),
-        None => said,
+    let (config, digest) = match file {
+        Some(path) => {
+            let text = std::fs::read(path).unwrap_or_default();
+            (said.or(config::read(path)?), lenticular_agent::digest(&text))
+        }
+        None => (said, String::new()),
     };
     let state = config.state.clone().context("name the directory for the agent's state with --state")?;
     let mut host = this_machine(&state)?;
     host.zone = config.zone.clone().unwrap_or(host.zone);
     host.ovn = config.ovn()?;
     host.checks = config.plugins()?;
+    host.repository = config.repository()?;
+    host.digest = digest;
     host.dies_after_steps = std::env::var("LENTICULAR_DIES_AFTER_STEPS").ok().and_then(|n| n.parse().ok());
     logging::start_runtime()?.block_on(async {
         let stop = stop::on_signal();

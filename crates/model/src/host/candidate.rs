@@ -10,7 +10,7 @@ use crate::{
         evidence::TUNNELS,
         host::{Capacity, Host, Hypervisor},
         rule::{Effect, HostRule, Scope, Subject},
-        version::PackageFormat,
+        version::{CONFIGURATION, NOT_INSTALLED, PackageFormat},
     },
     index::Taken,
 };
@@ -63,7 +63,7 @@ pub struct HostClass {
     pub hypervisor: Hypervisor,
     /// The aggregates.
     pub aggregates: Vec<AggregateId>,
-    /// The versions of software.
+    /// The versions that a rule can be about.
     pub versions: BTreeMap<String, String>,
     /// The package format.
     pub package_format: PackageFormat,
@@ -98,6 +98,8 @@ impl HostClass {
         match &rule.subject {
             Subject::Version(name) => match self.versions.get(name) {
                 None => Some(format!("the host does not say its version of {name}, which is asked for by")),
+                Some(version) if version == NOT_INSTALLED => (rule.effect == Effect::Require)
+                    .then(|| format!("{name} is not installed, and is required by")),
                 Some(version) => {
                     let inside = rule.range.contains(self.package_format, version);
                     match (rule.effect, inside) {
@@ -117,6 +119,14 @@ impl HostClass {
         }
     }
 
+    /// True if the hosts do not report what a rule is about.
+    pub fn lacks(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Version(name) => !self.versions.contains_key(name),
+            Subject::Check(name) => !self.checks.contains_key(name),
+        }
+    }
+
     /// True if the hosts report that they did not pass the check.
     pub fn fails(&self, check: &str) -> bool {
         self.checks.get(check) == Some(&false)
@@ -129,18 +139,25 @@ impl HostClass {
             zone: host.zone.clone(),
             hypervisor: host.hypervisor.clone(),
             aggregates,
-            versions: host.versions.clone(),
+            versions: without_configuration(&host.versions),
             package_format: host.package_format,
             checks: passed.collect(),
             cut_off: host.trouble(TUNNELS).map(|_| host.name.clone()),
             admitted: host.is_admitted(),
             proven: match &host.admission {
-                Some(last) if !host.is_admitted() => last.versions.clone(),
+                Some(last) if !host.is_admitted() => without_configuration(&last.versions),
                 _ => BTreeMap::new(),
             },
             overruled: host.overrides.keys().cloned().collect(),
         }
     }
+}
+
+/// The versions without the digest of the agent's configuration, which would make a class of each host.
+fn without_configuration(versions: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut versions = versions.clone();
+    versions.remove(CONFIGURATION);
+    versions
 }
 
 /// The existing classes by number. The numbers have no meaning besides identity.

@@ -20,6 +20,9 @@ pub const TUNNELS: &str = "tunnels";
 /// The check whether the host can run a guest, from its building to its removal.
 pub const CANARY: &str = "canary";
 
+/// The check whether the host's clock agrees with the control plane's.
+pub const CLOCK: &str = "clock";
+
 /// The longest text of a fact or of evidence, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4_096;
 /// The most checks of a host.

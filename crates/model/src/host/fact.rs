@@ -3,6 +3,7 @@
 use super::{
     evidence::{check_length, check_text},
     host::{Capacity, Hypervisor},
+    package::Packages,
     version::PackageFormat,
 };
 use crate::{
@@ -70,6 +71,8 @@ facts! {
     versions: BTreeMap<String, String>,
     /// The package format of the host's distribution.
     package_format: PackageFormat,
+    /// The host's packages.
+    packages: Packages,
 }
 
 impl Facts {
@@ -93,6 +96,7 @@ impl Facts {
         for (name, text) in texts {
             check_text(name, text.as_deref().unwrap_or_default())?;
         }
+        check_text("packages", self.packages.as_ref().map_or("", |packages| &packages.digest))?;
         let unreached = self.unreached.as_deref().unwrap_or_default();
         check_length("unreached", unreached.iter().map(String::len).sum())?;
         if let Some(Hypervisor { driver, acceleration, version: _, arch, cpu_model, wiring }) =

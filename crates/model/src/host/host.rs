@@ -2,9 +2,10 @@
 
 use super::{
     canary::{self, CanaryOrder},
-    evidence::{self, Findings},
+    evidence::{self, Finding, Findings},
+    package::Packages,
     probe::{self, ProbeOrder},
-    version::PackageFormat,
+    version::{self, PackageFormat},
 };
 use crate::{HostId, Timestamp, UserId, network::mac::Mac, record};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,9 @@ pub struct HostOrder {
     /// The canary that the host runs; `None` if it never had to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryOrder>,
+    /// The packages whose versions the host reports, because rules name them; in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// The network driver that connects guests on a host.
@@ -210,7 +214,16 @@ pub struct Admission {
 }
 
 /// The versions that an admission rests on.
-const ADMISSION_VERSIONS: [&str; 5] = ["kernel", "qemu", "microcode", "ovs", "ovn"];
+const ADMISSION_VERSIONS: [&str; 7] =
+    ["kernel", "qemu", "microcode", "ovs", "ovn", "libc", version::CONFIGURATION];
+
+/// True if every version that an admission rests on is the same. What was not known then, or is not now, has not changed.
+fn are_same(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> bool {
+    ADMISSION_VERSIONS.iter().all(|name| match (then.get(*name), now.get(*name)) {
+        (Some(then), Some(now)) => then == now,
+        _ => true,
+    })
+}
 
 /// The admission of a host that an earlier release wrote.
 fn admitted_before() -> Option<Admission> {
@@ -259,6 +272,12 @@ record! {
         /// The package format of its distribution.
         #[serde(default)]
         pub package_format: PackageFormat,
+        /// Its packages; `None` if its agent does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub packages: Option<Packages>,
+        /// What operators say about the host: `rack`, `gateway`, `power`, anything.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub labels: BTreeMap<String, String>,
         /// Its last admission; `None` if it has not proved itself since it was added.
         #[serde(default = "admitted_before")]
         pub admission: Option<Admission>,
@@ -311,6 +330,10 @@ pub struct Canaries {
     /// The last one that was ordered before the host booted or was changed: it proves nothing any more.
     #[serde(default)]
     pub void: u64,
+    /// The last one that was ordered before a change that did not void the proof, because too many hosts of the zone had to
+    /// prove themselves. The proof holds, and is renewed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<u64>,
     /// When the last one was ordered.
     #[serde(default)]
     pub ordered_at: Option<Timestamp>,
@@ -362,6 +385,13 @@ impl Host {
         self.is_up() && !fails(evidence::BRIDGE) && !fails(evidence::TUNNELS)
     }
 
+    /// True if its proof is from before a change.
+    pub fn has_outdated_proof(&self) -> bool {
+        let Canaries { outdated, passed, .. } = self.canaries;
+        let proven = self.evidence.get(evidence::CANARY).is_some_and(Finding::has_passed);
+        proven && outdated.is_some_and(|outdated| passed <= outdated)
+    }
+
     /// True while it runs a canary, as far as the control plane waits for it.
     pub fn runs_canary(&self, now: Timestamp) -> bool {
         let ordered = self.order.canary.as_ref().is_some_and(|order| order.number > self.canaries.ended);
@@ -392,18 +422,12 @@ impl Host {
     /// True if the host has proved itself, as it is now.
     pub fn is_admitted(&self) -> bool {
         let Some(Admission { boot_id, versions, .. }) = &self.admission else { return false };
-        let same = |name: &&str| match (versions.get(*name), self.versions.get(*name)) {
-            (Some(then), Some(now)) => then == now,
-            // What was not known then, or is not now, has not changed.
-            _ => true,
-        };
-        boot_id.as_ref().is_none_or(|then| *then == self.boot_id) && ADMISSION_VERSIONS.iter().all(same)
+        boot_id.as_ref().is_none_or(|then| *then == self.boot_id) && are_same(versions, &self.versions)
     }
 
     /// True if the host has not booted since `other`, its earlier record, and has the same versions.
     pub fn is_unchanged_since(&self, other: &Self) -> bool {
-        let versions = |host: &Self| ADMISSION_VERSIONS.map(|name| host.versions.get(name).cloned());
-        self.boot_id == other.boot_id && versions(self) == versions(other)
+        self.boot_id == other.boot_id && are_same(&other.versions, &self.versions)
     }
 
     /// Its admission if it proved itself now.

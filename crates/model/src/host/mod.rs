@@ -10,6 +10,7 @@ pub mod guest_spec;
 pub mod host;
 pub mod observation;
 pub mod order;
+pub mod package;
 pub mod probe;
 pub mod readiness;
 pub mod rule;

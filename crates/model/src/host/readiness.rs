@@ -58,7 +58,7 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
     };
     let dark = darkness(state, class);
     let dark = dark.map(|check| line(DARK.to_owned(), IS_DARK.to_owned(), Some(check)));
-    let rules = state.host_rules.values().filter_map(|rule| {
+    let rules = state.host_rules.values().filter(|rule| !rule.draft).filter_map(|rule| {
         let text = format!("{} rule {}: {}", class.breach(rule)?, rule.id, rule.reason);
         Some(line(line_of(rule), text, rule.check()))
     });

@@ -1,6 +1,6 @@
 //! Rules of operators about hosts: which versions of software a host must have, or must not have, to take servers.
 
-use super::version::Range;
+use super::{package::package_of, version::Range};
 use crate::{
     AggregateId, HostRuleId, UserId,
     error::{Error, Result},
@@ -39,7 +39,7 @@ impl Effect {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// The version with this name, of those that hosts report: `kernel`, `qemu`, …
+    /// The version with this name, of those that hosts report: `kernel`, `qemu`, …; or `package:` and the name of a package.
     Version(String),
     /// The check with this name. A check counts if a rule requires it.
     Check(String),
@@ -54,6 +54,8 @@ pub const VERSION_NAMES: &[(&str, &str)] = &[
     ("microcode", "the microcode of the CPU"),
     ("ovs", "Open vSwitch"),
     ("ovn", "OVN's controller"),
+    ("libc", "the C library, as its package's version"),
+    ("snapshot", "the snapshot of the repositories that the host's configuration names"),
 ];
 
 /// The hosts that a rule is about.
@@ -86,6 +88,9 @@ record! {
         pub link: Option<String>,
         /// The user who made it.
         pub user_id: UserId,
+        /// True if it closes nothing, and only shows what it would close.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub draft: bool,
     }
 }
 
@@ -97,12 +102,22 @@ impl HostRule {
             Subject::Version(_) => None,
         }
     }
+
+    /// The package whose version it is about, if it is about one.
+    pub fn package(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Version(name) => package_of(name),
+            Subject::Check(_) => None,
+        }
+    }
 }
 
 impl Indexed for HostRule {
     fn index(index: &mut Index, _seq: u64, old: Option<&Self>, new: Option<&Self>) {
         if let Some(rule) = new.or(old) {
-            index.host_table.set_rule(rule.id.clone(), new.cloned().map(Arc::new));
+            // Nobody is judged by a draft.
+            let judges = new.filter(|rule| !rule.draft);
+            index.host_table.set_rule(rule.id.clone(), judges.cloned().map(Arc::new));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Versions of software on hosts: their order, as the host's distribution has it, and ranges of versions.
 
+use super::package::{RULED_MAX, package_of};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{cmp::Ordering, collections::BTreeMap, fmt, str::FromStr};
@@ -233,7 +234,14 @@ impl FromStr for Range {
     }
 }
 
-/// The most versions of a host, and the longest name of one.
+/// The name of the digest of the agent's configuration. It is no version that a rule can be about: each host may have
+/// another.
+pub const CONFIGURATION: &str = "configuration";
+
+/// The version of a package that is not installed.
+pub const NOT_INSTALLED: &str = "";
+
+/// The most versions of a host beside packages, and the longest name of one.
 const VERSIONS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 64;
 
@@ -244,11 +252,13 @@ pub fn sane(versions: BTreeMap<String, String>) -> BTreeMap<String, String> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
     };
-    versions
-        .into_iter()
-        .filter(|(name, version)| is_name(name) && is_version(version))
-        .take(VERSIONS_MAX)
-        .collect()
+    let is_sane = |(name, version): &(String, String)| match package_of(name) {
+        Some(_) => version == NOT_INSTALLED || is_version(version),
+        None => is_name(name) && is_version(version),
+    };
+    let (packages, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        versions.into_iter().filter(is_sane).partition(|(name, _)| package_of(name).is_some());
+    others.into_iter().take(VERSIONS_MAX).chain(packages.into_iter().take(RULED_MAX)).collect()
 }
 
 fn is_version(text: &str) -> bool {

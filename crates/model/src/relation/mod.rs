@@ -11,6 +11,7 @@ mod floating_ip;
 mod grant;
 mod group;
 mod host;
+mod host_rule;
 mod identity;
 mod image;
 mod network;

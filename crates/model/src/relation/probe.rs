@@ -3,10 +3,8 @@
 use crate::{
     HostId, State,
     host::{
-        evidence::CANARY,
         host::{Host, PROTOCOL_WITH_HOST_ORDERS},
         probe::{PEERS, ProbeOrder, ProbePeer, port_name},
-        rule::HostRule,
     },
 };
 
@@ -20,16 +18,6 @@ impl State {
             Some(ProbePeer { host: peer.name.clone(), address: peer.probe_addresses()?.1 })
         });
         Some(ProbeOrder { port: port_name(host.id), mac, address, peers: peers.collect() })
-    }
-
-    /// True if a rule asks the host for a canary.
-    pub fn must_run_canary(&self, host: &Host) -> bool {
-        let candidate = self.host_table().hosts.get(&host.id);
-        let class = candidate.and_then(|candidate| self.host_table().classes.get(candidate.class));
-        let asks = |rule: &HostRule| {
-            rule.check() == Some(CANARY) && class.is_some_and(|class| class.is_in(&rule.scope))
-        };
-        self.host_rules.values().any(|rule| asks(rule))
     }
 
     /// The hosts that ask this host, or would if it answered.

@@ -2,7 +2,7 @@
 
 use super::Question;
 use lenticular_model::{
-    Incarnation,
+    Incarnation, Timestamp,
     host::{host::HostOrder, order::Order},
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct Orders {
     /// The order about the host itself, if it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostOrder>,
+    /// The control plane's time when it answered; `None` from one that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
     /// Questions that wait for an answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Question>,

@@ -107,7 +107,7 @@ pub struct OrdersV2 {
 
 impl From<Orders> for OrdersV2 {
     fn from(orders: Orders) -> Self {
-        let Orders { incarnation, after, upto, receipt, servers, host: _, questions } = orders;
+        let Orders { incarnation, after, upto, receipt, servers, host: _, at: _, questions } = orders;
         let orders = servers.iter().filter_map(order).collect();
         // Whoever asks looks at the host's version first, so only questions that crossed with a change of agents are lost.
         let questions = questions.into_iter().filter(|question| question.ask.is_in_v2()).collect();

@@ -3,8 +3,8 @@
 mod readiness;
 
 pub use readiness::{
-    AdmitAsk, ClosedFor, ClosedHost, CordonAsk, OverrideAsk, OverrideView, ReadinessLine, RuleAsk,
-    RuleEffects, RuleView, StatusView,
+    AdmitAsk, ClosedFor, ClosedHost, CordonAsk, EnforceAsk, LabelAsk, OverrideAsk, OverrideView,
+    ReadinessLine, RuleAsk, RuleEffects, RuleView, StatusView,
 };
 
 use serde::{Deserialize, Serialize};
@@ -291,6 +291,12 @@ pub struct HostDetail {
     /// The versions of software on the host, by their names.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// Its packages; `null` if its agent does not say.
+    #[serde(default)]
+    pub packages: Option<PackagesView>,
+    /// What operators say about it: `rack`, `power`, anything.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// When it proved itself, and how; `null` if it has not, as it is now.
     #[serde(default)]
     pub admitted: Option<String>,
@@ -326,6 +332,19 @@ pub struct HostDetail {
     pub coming: Vec<(String, String)>,
     /// Disks that were left behind on the host: the disk, its server, and its future.
     pub left_behind: Vec<(String, String, String)>,
+}
+
+/// All packages of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PackagesView {
+    /// Hosts with the same digest have the same packages.
+    pub digest: String,
+    /// How many are installed.
+    pub installed: u32,
+    /// How many have an update; `null` if the host does not know.
+    pub updates: Option<u32>,
+    /// How many of the updates are for security.
+    pub security_updates: Option<u32>,
 }
 
 /// A request for a token that enrols a host.

@@ -1,6 +1,7 @@
 //! Readiness of hosts: the operators' rules, overrides, and the state of the cloud.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// A request for a rule, or for a look at what the rule would close.
@@ -12,7 +13,8 @@ pub struct RuleAsk {
     pub name: String,
     /// `deny` or `require`.
     pub effect: String,
-    /// The name of a version that hosts report (`kernel`), or `check:` and the name of a check.
+    /// The name of a version that hosts report (`kernel`), `package:` and the name of a package, or `check:` and the name of
+    /// a check.
     pub subject: String,
     /// The range of versions, such as `>=3.13.0-24 <3.13.0-46`; `*` for every version.
     #[serde(default = "every_version")]
@@ -31,13 +33,33 @@ pub struct RuleAsk {
     /// True to see what the rule would close, without adding it.
     #[serde(default)]
     pub dry_run: bool,
+    /// True to add a draft: a rule that closes nothing, and shows what it would close.
+    #[serde(default)]
+    pub draft: bool,
     /// True to add a rule that closes more than a third of a zone, or leaves no room for the servers of one host.
+    #[serde(default)]
+    pub yes_close: bool,
+}
+
+/// A request to put a draft in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnforceAsk {
+    /// True to enforce a rule that closes more than a third of a zone, or leaves no room for the servers of one host.
     #[serde(default)]
     pub yes_close: bool,
 }
 
 fn every_version() -> String {
     "*".to_owned()
+}
+
+/// A request to label a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelAsk {
+    /// The labels to set, by their names. An empty value removes the label.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A rule.
@@ -61,8 +83,14 @@ pub struct RuleView {
     pub by: String,
     /// When it was made; `null` for a rule that was not added.
     pub since: Option<String>,
+    /// True if it closes nothing, and only shows what it would close.
+    #[serde(default)]
+    pub draft: bool,
     /// The hosts that break it now.
     pub hosts: Vec<String>,
+    /// Those of them that do not report what the rule is about.
+    #[serde(default)]
+    pub unknown: Vec<String>,
 }
 
 /// A host that a rule closes.

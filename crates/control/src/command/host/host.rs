@@ -12,12 +12,52 @@ use lenticular_model::{
     },
     policy::{self, Action, Caller},
 };
+use std::collections::BTreeMap;
 
 /// Enables a host for new servers, or disables it.
 pub fn set_intent(txn: &mut Txn<'_>, caller: &Caller, id: HostId, intent: Intent) -> Result<()> {
     policy::check(caller, Action::ServiceWrite, None)?;
     if !txn.update::<Host>(&id, |h| h.intent = intent) {
         return Err(Error::not_found("Service", id));
+    }
+    Ok(())
+}
+
+/// The most labels of a host.
+const LABELS_MAX: usize = 32;
+/// The longest name or value of a label, in bytes.
+const LABEL_BYTES_MAX: usize = 64;
+
+/// Sets labels of a host; an empty value removes a label.
+///
+/// # Errors
+/// The caller may not, or a label has a name or a value that does not fit a command line.
+pub fn label(txn: &mut Txn<'_>, caller: &Caller, id: HostId, labels: BTreeMap<String, String>) -> Result<()> {
+    policy::check(caller, Action::ServiceWrite, None)?;
+    let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    let fits = |text: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@".contains(&byte);
+        text.len() <= LABEL_BYTES_MAX && text.bytes().all(is_plain)
+    };
+    let wrong = labels.iter().find(|(name, value)| name.is_empty() || !fits(name) || !fits(value));
+    if let Some((name, value)) = wrong {
+        return Err(Error::invalid(format!(
+            "'{name}={value}' is no label: a name and a value have at most {LABEL_BYTES_MAX} letters, digits and characters \
+             of -_.:/@ each."
+        )));
+    }
+    let mut all = host.labels.clone();
+    for (name, value) in labels {
+        match value.is_empty() {
+            true => drop(all.remove(&name)),
+            false => drop(all.insert(name, value)),
+        }
+    }
+    if all.len() > LABELS_MAX {
+        return Err(Error::invalid(format!("A host has at most {LABELS_MAX} labels, not {}.", all.len())));
+    }
+    if all != host.labels {
+        txn.update::<Host>(&id, |host| host.labels = all);
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
-//! Rules about hosts: what a new rule would close, and its creation and removal.
+//! Rules about hosts: what a new rule would close, its creation as a draft or in force, and its removal.
 
 use lenticular_model::{
     HostId, HostRuleId, State, Txn,
     error::{Error, Result},
     host::{
-        candidate::{Availability, HostClass},
+        candidate::Availability,
         evidence::{CANARY, HYPERVISOR, NETWORK},
         host::Host,
+        package::{PACKAGE, RULED_MAX, check_package},
         readiness,
         rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES, check_link, check_reason},
         version::Range,
@@ -33,6 +34,8 @@ pub struct NewRule {
     pub reason: String,
     /// Where people read more.
     pub link: Option<String>,
+    /// Whether it closes nothing yet, and only shows what it would close.
+    pub draft: bool,
 }
 
 /// What a rule changes for the hosts, at this moment.
@@ -47,7 +50,7 @@ pub struct Effects {
 }
 
 /// The most rules: each placement looks at all of them.
-const RULES_MAX: usize = 200;
+const RULES_MAX: usize = RULED_MAX;
 
 /// The rule as it would be, and what it would change.
 ///
@@ -72,16 +75,59 @@ pub fn add(
     yes_close: bool,
 ) -> Result<(HostRule, Effects)> {
     let (rule, effects) = preview(txn, caller, new)?;
-    if !yes_close && !effects.too_much.is_empty() {
-        return Err(Error::conflict(format!(
-            "The rule closes too much: {}. Nothing was changed. Look at what it closes with --dry-run, and add it with \
-             --yes-close if it is meant.",
-            effects.too_much.join("; ")
-        )));
+    if !rule.draft && !yes_close {
+        check_extent(&rule, &effects)?;
     }
     let rule = HostRule { created_at: txn.now, ..rule };
     txn.put(rule.clone());
     Ok((rule, effects))
+}
+
+/// Puts a draft in force: all hosts are judged by it from this commit on. Returns it, and what it changed.
+///
+/// # Errors
+/// The caller may not, there is no such rule, or it is in force already. Or it closes much, and the caller does not say
+/// `yes_close`.
+pub fn enforce(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    id: &HostRuleId,
+    yes_close: bool,
+) -> Result<(HostRule, Effects)> {
+    policy::check(caller, Action::HostRuleWrite, None)?;
+    let rule = txn.host_rules.get(id).ok_or_else(|| Error::not_found("Rule", id))?;
+    if !rule.draft {
+        return Err(Error::conflict(format!("Rule {id} is in force already.")));
+    }
+    let rule = HostRule { draft: false, updated_at: Some(txn.now), ..HostRule::clone(rule) };
+    let effects = effects(txn, &rule);
+    if !yes_close {
+        check_extent(&rule, &effects)?;
+    }
+    txn.put(rule.clone());
+    Ok((rule, effects))
+}
+
+/// Refuses a rule that closes more than goes without saying.
+fn check_extent(rule: &HostRule, effects: &Effects) -> Result<()> {
+    let Effects { unknown, too_much, .. } = effects;
+    // Hosts say the version of a package when a rule is about it, so the first rule closes all of them for a moment.
+    if let Some(package) = rule.package().filter(|_| !unknown.is_empty()) {
+        return Err(Error::conflict(format!(
+            "Hosts that do not say their version of {package}: {}. The rule would close them. Nothing was changed. Hosts \
+             say it within a minute of a rule that asks: add the rule with --draft, look at `lenticular rule list`, and then \
+             use `lenticular rule enforce`. With --yes-close the rule is in force at once.",
+            unknown.len()
+        )));
+    }
+    match too_much.is_empty() {
+        true => Ok(()),
+        false => Err(Error::conflict(format!(
+            "The rule closes too much: {}. Nothing was changed. Look at what it closes with --dry-run or --draft, and \
+             repeat this with --yes-close if it is meant.",
+            too_much.join("; ")
+        ))),
+    }
 }
 
 /// Removes a rule.
@@ -112,6 +158,7 @@ fn record(state: &State, caller: &Caller, new: &NewRule) -> HostRule {
         reason: new.reason.clone(),
         link: new.link.clone(),
         user_id: caller.user_id,
+        draft: new.draft,
         unknown: Default::default(),
     }
 }
@@ -122,7 +169,7 @@ fn name(state: &State, new: &NewRule) -> HostRuleId {
         return new.name.as_str().into();
     }
     let (Subject::Version(subject) | Subject::Check(subject)) = &new.subject;
-    let base = format!("{}-{subject}", new.effect.name());
+    let base = format!("{}-{}", new.effect.name(), subject.replace(':', "-").replace('+', "_"));
     let numbered = (2..).map(|n| HostRuleId::from(format!("{base}-{n}").as_str()));
     let mut names = std::iter::once(HostRuleId::from(base.as_str())).chain(numbered);
     names.find(|id| !state.host_rules.contains_key(id)).unwrap_or_else(|| base.as_str().into())
@@ -161,11 +208,16 @@ fn check(state: &State, new: &NewRule) -> Result<()> {
 }
 
 fn check_subject(state: &State, new: &NewRule) -> Result<()> {
+    if let Subject::Version(name) = &new.subject
+        && let Some(package) = name.strip_prefix(PACKAGE)
+    {
+        return check_package(package);
+    }
     match &new.subject {
         Subject::Version(name) if VERSION_NAMES.iter().all(|(known, _)| known != name) => {
             let names: Vec<&str> = VERSION_NAMES.iter().map(|(name, _)| *name).collect();
             Err(Error::invalid(format!(
-                "Hosts report no version of {name}. They report: {}.",
+                "Hosts report no version of {name}. They report: {}, and package:NAME.",
                 names.join(", ")
             )))
         }
@@ -209,7 +261,7 @@ fn effects(state: &State, rule: &HostRule) -> Effects {
         let (open, breach) = judged
             .entry(candidate.class)
             .or_insert_with(|| (readiness::refusal(state, candidate.class).is_none(), class.breach(rule)));
-        if breach.is_some() && is_unknown(rule, class) {
+        if breach.is_some() && class.lacks(&rule.subject) {
             effects.unknown.push(host.id);
         }
         if !*open || candidate.availability != Availability::Yes {
@@ -228,13 +280,6 @@ fn effects(state: &State, rule: &HostRule) -> Effects {
     }
     effects.too_much = zones.iter().filter_map(|(name, zone)| too_much(name, zone)).collect();
     effects
-}
-
-fn is_unknown(rule: &HostRule, class: &HostClass) -> bool {
-    match &rule.subject {
-        Subject::Version(name) => !class.versions.contains_key(name),
-        Subject::Check(name) => !class.checks.contains_key(name),
-    }
 }
 
 /// Why it is too much for a zone: more than a third of its open hosts are closed, or the rest has no room for the servers

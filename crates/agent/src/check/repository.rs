@@ -1,0 +1,141 @@
+//! The check `repository`: how old the snapshot of the repositories is that the host installs from.
+//!
+//! Only operators know how their hosts get such a snapshot. So the host's own configuration names a file or a program that
+//! says it: one line with the snapshot's id, and perhaps its time (RFC 3339). Without a time, an id that begins with a date
+//! has the time (`20261101T000000Z`).
+
+use super::Verdict;
+use crate::exec::{self, Limits};
+use lenticular_model::{Timestamp, host::evidence::Level};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long the program may take.
+const PROGRAM_LIMITS: Limits = Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: None };
+/// The longest file, in bytes.
+const FILE_BYTES_MAX: u64 = 4_096;
+/// The most that a snapshot may be ahead of the host's clock, in seconds.
+const AHEAD_S_MAX: i64 = 86_400;
+
+/// Where the host's configuration says which snapshot it installs from.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// The file or the program that says it.
+    pub source: SnapshotSource,
+    /// An older snapshot is a warning, in days.
+    pub warn_days: i64,
+}
+
+/// What says which snapshot a host installs from.
+#[derive(Debug, Clone)]
+pub enum SnapshotSource {
+    /// A file.
+    File(PathBuf),
+    /// A program with its arguments.
+    Command(Vec<String>),
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// Its id.
+    pub(crate) id: String,
+    at: Option<Timestamp>,
+}
+
+impl Repository {
+    /// The snapshot.
+    ///
+    /// # Errors
+    /// The file or the program does not say it; the text says why.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, String> {
+        let said = match &self.source {
+            SnapshotSource::File(path) => {
+                read(path).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+            SnapshotSource::Command(command) => {
+                let (program, args) = command.split_first().ok_or("no program is named")?;
+                exec::run(Path::new(program), args, PROGRAM_LIMITS)
+                    .await
+                    .map_err(|error| error.to_string())?
+            }
+        };
+        parse(&said).ok_or_else(|| "it does not say the snapshot's id in its first line".to_owned())
+    }
+
+    /// Judges the snapshot's age.
+    pub(super) async fn run(&self, now: Timestamp) -> Verdict {
+        match self.snapshot().await {
+            Err(why) => Some((Level::Unknown, format!("the repository's snapshot is not known: {why}"))),
+            Ok(snapshot) => judge(&snapshot, self.warn_days, now),
+        }
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse(said: &str) -> Option<Snapshot> {
+    let mut words = said.lines().next()?.split_whitespace();
+    let id = words.next()?.to_owned();
+    let time = words.next().map(str::to_owned).or_else(|| {
+        let digits = id.get(..8).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit()))?;
+        Some(format!("{}-{}-{}T00:00:00Z", &digits[..4], &digits[4..6], &digits[6..]))
+    });
+    Some(Snapshot { at: time.and_then(|time| Timestamp::parse(&time)), id })
+}
+
+fn judge(snapshot: &Snapshot, warn_days: i64, now: Timestamp) -> Verdict {
+    let Snapshot { id, at } = snapshot;
+    let Some(at) = at else {
+        return Some((Level::Unknown, format!("snapshot {id} does not say of when it is")));
+    };
+    let old_s = now.since_ms(*at) / 1_000;
+    if old_s < -AHEAD_S_MAX {
+        return Some((Level::Unknown, format!("snapshot {id} is of the future: {}", at.iso())));
+    }
+    let days = old_s / 86_400;
+    (days >= warn_days)
+        .then(|| (Level::Warn, format!("snapshot {id} of the repositories is {days} days old")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_says_its_age_or_is_unknown() {
+        let now = at("2026-11-30T12:00:00Z");
+        let judged = |said: &str| judge(&parse(said).unwrap(), 14, now);
+        assert_eq!(judged("20261120T000000Z\n"), None);
+        assert_eq!(judged("weekly-47 2026-11-20T03:00:00Z"), None);
+        let (level, text) = judged("20261101T000000Z").unwrap();
+        assert!(level == Level::Warn && text.contains("29 days old"), "{text}");
+        assert_eq!(judged("weekly-47").unwrap().0, Level::Unknown);
+        assert_eq!(judged("20270101").unwrap().0, Level::Unknown);
+        assert_eq!(parse(" \n"), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_or_a_program_says_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot");
+        let of = |source| Repository { source, warn_days: 14 };
+        let missing = of(SnapshotSource::File(path.clone())).snapshot().await.unwrap_err();
+        assert!(missing.contains("snapshot: "), "{missing}");
+        std::fs::write(&path, "20261101\n").unwrap();
+        assert_eq!(of(SnapshotSource::File(path)).snapshot().await.unwrap().id, "20261101");
+        let command = ["echo", "weekly-47"].map(str::to_owned).to_vec();
+        assert_eq!(of(SnapshotSource::Command(command)).snapshot().await.unwrap().id, "weekly-47");
+    }
+}

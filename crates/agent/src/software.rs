@@ -1,0 +1,37 @@
+//! The software of this host, as facts: the versions of what runs, its packages, and the repositories' snapshot.
+
+use crate::{
+    Config,
+    check::evidence_of,
+    driver::Measured,
+    packages::{self, Found, PackageReader},
+    version,
+};
+use lenticular_model::host::{fact::Facts, host::Hypervisor, version::CONFIGURATION};
+
+/// Looks at the versions of software, and at packages: of those that rules name, the versions.
+pub(crate) async fn look(
+    config: &Config,
+    hypervisor: &Hypervisor,
+    reader: &PackageReader,
+    named: &[String],
+) -> Measured {
+    let mut found = match hypervisor.driver == "qemu" {
+        true => reader.read(named).await,
+        // Simulated hosts have no packages but those of their file.
+        false => Found { versions: packages::none_installed(named), ..Found::default() },
+    };
+    if let Some(repository) = &config.repository
+        && let Ok(snapshot) = repository.snapshot().await
+    {
+        found.versions.insert("snapshot".to_owned(), snapshot.id);
+    }
+    if !config.digest.is_empty() {
+        found.versions.insert(CONFIGURATION.to_owned(), config.digest.clone());
+    }
+    let updates = found.packages.as_ref().and_then(|packages| packages.updates);
+    let updates = updates.map(|_| evidence_of("updates", packages::check_updates(found.packages.as_ref())));
+    let versions = version::versions(&config.facts_file, hypervisor, found.versions).await;
+    let facts = Facts { versions: Some(versions), packages: found.packages, ..Facts::default() };
+    (facts, updates.into_iter().collect())
+}
