@@ -15,7 +15,7 @@ def pytest_configure(config):
 
 
 # The files whose tests take longest, longest first. When two files run at once, a long one that begins last runs alone.
-LONGEST = ["test_ovn", "test_lab", "test_drill", "test_canary", "test_southbound", "test_dark", "test_real_guest", "test_ovn_ports", "test_ovn_guard",
+LONGEST = ["test_ovn", "test_lab", "test_drill", "test_canary", "test_southbound", "test_silent", "test_dark", "test_real_guest", "test_ovn_ports", "test_ovn_guard",
            "test_guest_user", "test_migrate", "test_shelve"]
 
 

@@ -18,11 +18,11 @@ use lenticular_control::{
     schedule::{RequestSpec, schedule},
 };
 use lenticular_model::{
-    HostId, Kind, Timestamp,
-    compute::migration::Leg,
+    HostId, Kind, ProjectId, ServerId, Timestamp,
+    compute::{migration::Leg, server::Server},
     error::Kind as ErrorKind,
     host::{
-        evidence::{BRIDGE, Evidence, Finding, Level, TUNNELS},
+        evidence::{BRIDGE, Evidence, Finding, GUESTS, Level, TUNNELS},
         fact::Facts,
         host::{Host, Wiring},
         observation::ObservedState,
@@ -108,6 +108,56 @@ fn misses(cloud: &mut Cloud, host: usize, names: &[&str]) {
     cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.unreached = names))).unwrap();
 }
 
+#[test]
+fn a_host_whose_guests_fell_silent_is_dark_unless_those_of_many_hosts_did() {
+    let mut cloud = Cloud::new();
+    let fell = "3 guests of the 4 that used to answer fell silent together";
+    for id in cloud.hosts.clone() {
+        says(&mut cloud, id, &[(BRIDGE, None), (GUESTS, None)]);
+    }
+    let [a, b, _] = cloud.hosts[..] else { panic!("three hosts") };
+    says(&mut cloud, b, &[(GUESTS, Some(fell))]);
+    assert_eq!(open(&cloud.state), ["a", "c"]);
+    let line = readiness::of_host(&cloud.state, &cloud.state.hosts[&b]).remove(0);
+    assert_eq!(line.text, format!("it is dark ({fell})"));
+    // Two of three are one event, such as a network outside of the hosts that owners shut off.
+    says(&mut cloud, a, &[(GUESTS, Some(fell))]);
+    assert_eq!(open(&cloud.state), ["a", "b", "c"]);
+    assert_eq!(readiness::many_fail(&cloud.state, "nova", GUESTS), Some((2, 3)));
+    // A host whose own switch does not answer has its own trouble.
+    says(&mut cloud, a, &[(BRIDGE, Some("br-int does not answer"))]);
+    assert_eq!(open(&cloud.state), ["c"]);
+}
+
+#[test]
+fn hosts_are_told_whether_one_project_has_all_servers() {
+    let mut cloud = Cloud::new();
+    let id = cloud.hosts[0];
+    says(&mut cloud, id, &[(BRIDGE, None)]);
+    let wiring = Wiring { driver: "ovn".to_owned(), ..Wiring::default() };
+    cloud.run(|txn| Ok(txn.update::<Host>(&id, |host| host.hypervisor.wiring = wiring))).unwrap();
+    cloud.run(|txn| Ok(reconcile(Key::Host(id), txn))).unwrap();
+    assert!(cloud.state.hosts[&id].order.probe.as_ref().unwrap().lone_project);
+
+    let other = Server {
+        id: ServerId::from_random([8; 16]),
+        project_id: ProjectId::from_random([77; 16]),
+        ..Server::clone(&cloud.server())
+    };
+    let before = cloud.state.clone();
+    cloud
+        .run(|txn| {
+            txn.put(other.clone());
+            Ok(())
+        })
+        .unwrap();
+    let mut keys = BTreeSet::new();
+    woken(&before, &cloud.state, Kind::Server, &other.id.to_string(), &mut keys);
+    assert!(cloud.hosts.iter().all(|host| keys.contains(&Key::Host(*host))), "{keys:?}");
+    cloud.run(|txn| Ok(reconcile(Key::Host(id), txn))).unwrap();
+    assert!(!cloud.state.hosts[&id].order.probe.as_ref().unwrap().lone_project);
+}
+
 /// A cloud with so many hosts more.
 fn with_hosts(more: usize) -> Cloud {
     let mut cloud = Cloud::new();
@@ -146,7 +196,7 @@ fn tunnels_that_fail_together_are_one_event_and_close_nobody() {
     for (lost, left) in [(1, 9), (2, 8), (3, 10), (10, 10)] {
         hosts[..lost].iter().for_each(|host| set(&mut cloud, *host, TUNNELS, Some("none answers")));
         assert_eq!(open(&cloud.state).len(), left, "with {lost} of 10");
-        let event = readiness::cut_off(&cloud.state, "nova");
+        let event = readiness::many_fail(&cloud.state, "nova", TUNNELS);
         assert_eq!(event, (lost > 2).then_some((lost as u64, 10)));
     }
     // A host whose own switch does not answer is closed in any case.
@@ -154,7 +204,10 @@ fn tunnels_that_fail_together_are_one_event_and_close_nobody() {
     assert_eq!(open(&cloud.state).len(), 9);
     // A host that is well is not dark because all others are.
     hosts[1..].iter().for_each(|host| set(&mut cloud, *host, BRIDGE, Some("br-int does not answer")));
-    assert_eq!((open(&cloud.state), readiness::cut_off(&cloud.state, "nova")), (vec!["a".to_owned()], None));
+    assert_eq!(
+        (open(&cloud.state), readiness::many_fail(&cloud.state, "nova", TUNNELS)),
+        (vec!["a".to_owned()], None)
+    );
 }
 
 proptest! {

@@ -31,7 +31,7 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::{
-        evidence::{BRIDGE, CANARY, Finding, Level, TUNNELS},
+        evidence::{BRIDGE, CANARY, Finding, GUESTS, Level, TUNNELS},
         host::{Host, Intent},
         observation::{ObservedState, StopReason},
         rule::{Effect, Scope, Subject},
@@ -113,6 +113,7 @@ const CLOSINGS: &[Closing] = &[
         add(cloud, Effect::Require, Subject::Check(CANARY.to_owned()));
     }),
     ("a switch that does not answer", |cloud| found(cloud, BRIDGE, Some("br-int does not answer"))),
+    ("guests that fell silent together", |cloud| found(cloud, GUESTS, Some("3 guests fell silent"))),
     ("tunnels that lead nowhere", |cloud| {
         found(cloud, TUNNELS, Some("none answers"));
         let witness = cloud.hosts[2];

@@ -229,6 +229,7 @@ const OWN_CHECKS: &[&str] = &[
     "repository",
     "bridge",
     "tunnels",
+    "guests",
     "canary",
 ];
 

@@ -2,7 +2,7 @@
 
 use crate::driver::Measured;
 use lenticular_model::host::{
-    evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS},
+    evidence::{BRIDGE, CANARY, Evidence, GUESTS, Level, TUNNELS},
     fact::Facts,
 };
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 
 #[derive(Default, Deserialize)]
 struct File {
-    /// What is wrong, by the name of the check: `bridge`, `tunnels` or `canary`.
+    /// What is wrong, by the name of the check: `bridge`, `tunnels`, `guests` or `canary`.
     #[serde(default)]
     checks: BTreeMap<String, String>,
     /// The names of hosts that do not answer it.
@@ -27,7 +27,7 @@ pub(crate) fn canary(file: &Path) -> Evidence {
 /// The results. A file that cannot be read says nothing.
 pub(crate) fn results(file: &Path) -> Measured {
     let File { checks: mut troubles, unreached } = read(file);
-    let results = [BRIDGE, TUNNELS].map(|check| {
+    let results = [BRIDGE, TUNNELS, GUESTS].map(|check| {
         let trouble = troubles.remove(check).map(|trouble| (Level::Fail, trouble));
         super::evidence_of(check, trouble)
     });

@@ -45,6 +45,7 @@ pub mod host;
 mod moves;
 pub mod reach;
 mod report;
+pub mod silence;
 mod step;
 mod stillness;
 #[cfg(test)]

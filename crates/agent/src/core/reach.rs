@@ -180,7 +180,7 @@ mod tests {
             .map(|address| ProbePeer { host: format!("h{address}"), address: *address })
             .collect();
         let (port, address) = ("probe".to_owned(), Ipv4Addr::new(100, 64, 0, 2));
-        ProbeOrder { port, mac: Mac([10, 0, 0, 0, 0, 2]), address, peers }
+        ProbeOrder { port, mac: Mac([10, 0, 0, 0, 0, 2]), address, peers, lone_project: false }
     }
 
     /// Asks so often, while these answer.

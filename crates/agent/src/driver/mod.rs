@@ -18,7 +18,7 @@ pub(crate) mod user_fence;
 pub mod user_net;
 
 use crate::{
-    core::{Ended, Failure, FoundMemory, FoundProcess, Started},
+    core::{Ended, Failure, FoundMemory, FoundProcess, Started, silence::AskedGuest},
     link::{Link, LinkError},
     peer::Stream,
 };
@@ -38,6 +38,7 @@ use lenticular_wire::agent::{
     Receive, RescueSpec,
 };
 use std::{
+    collections::BTreeSet,
     future::Future,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -295,6 +296,13 @@ pub trait Network: Send + Sync {
     /// known is sent as results of checks, again and again. The call does not wait.
     fn probe(&self, order: Option<ProbeOrder>, results: &mpsc::Sender<Measured>) {
         let _ = (order, results);
+    }
+
+    /// Asks these guests whether they answer. Returns those that have answered since they were last asked; `None` if the
+    /// network cannot ask. The call does not wait.
+    fn ask_guests(&self, guests: &[AskedGuest]) -> Option<BTreeSet<ServerId>> {
+        let _ = guests;
+        None
     }
 
     /// What the host's canary says, once it fetches its metadata; `None` if the network has no place for a canary.

@@ -4,6 +4,7 @@ use super::Runtime;
 use crate::{
     Config,
     check::{self, evidence_of},
+    core::silence::Silences,
     driver::{Drivers, Measured},
     machine,
     packages::PackageReader,
@@ -16,7 +17,20 @@ use lenticular_model::{
         fact::Facts,
     },
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
+
+/// What earlier looks at the host left for the next ones.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// What reads the host's packages.
+    pub(super) packages: Arc<PackageReader>,
+    /// The packages that the last look was told to look for.
+    pub(super) named: Vec<String>,
+    /// How the host's clock compares with the control plane's.
+    pub(super) clock: check::clock::Clock,
+    /// Which guests answer.
+    pub(super) silences: Silences,
+}
 
 /// Measures everything. With `again`, tests whose results were saved are made once more.
 ///
@@ -81,7 +95,7 @@ impl Runtime {
         tracing::info!(number, "the host is checked, as ordered");
         let (config, drivers, boot_id) = (self.config.clone(), self.drivers.clone(), self.boot_id.clone());
         let has_own_checks = !self.own_checks.is_empty();
-        let (reader, named) = (self.packages.clone(), self.core.host.ruled_packages().to_vec());
+        let (reader, named) = (self.looks.packages.clone(), self.core.host.ruled_packages().to_vec());
         self.checks.spawn(async move {
             // A separate task, so that a driver's panic is a failed check and not a lost one.
             let looked = tokio::spawn(async move {
@@ -132,9 +146,9 @@ impl Runtime {
             let (facts, evidence) = check::simulated::results(&self.config.facts_file);
             self.core.host.measured(facts, evidence);
         }
-        let (config, reader) = (self.config.clone(), self.packages.clone());
-        self.named = self.core.host.ruled_packages().to_vec();
-        let named = self.named.clone();
+        let (config, reader) = (self.config.clone(), self.looks.packages.clone());
+        self.looks.named = self.core.host.ruled_packages().to_vec();
+        let named = self.looks.named.clone();
         self.versions.spawn(async move { software::look(&config, &hypervisor, &reader, &named).await });
     }
 
@@ -142,13 +156,26 @@ impl Runtime {
     pub(super) fn compare_clocks(&mut self, at: Option<Timestamp>) {
         // A simulated host has no clock of its own.
         let Some(at) = at.filter(|_| self.state_file.is_some()) else { return };
-        let Some(verdict) = self.clock.answered(machine::now().since_ms(at)) else { return };
+        let Some(verdict) = self.looks.clock.answered(machine::now().since_ms(at)) else { return };
         self.own_checks_ended((Facts::default(), vec![evidence_of(CLOCK, verdict)]));
+    }
+
+    /// Asks the guests that should answer, and takes in who has answered the last question.
+    pub(super) fn ask_guests(&mut self) {
+        // Only hosts that other hosts ask are told what it takes to be dark.
+        let Some(lone_project) = self.core.host.probe().map(|order| order.lone_project) else { return };
+        let asked = self.core.guests_to_ask();
+        let Some(answered) = self.drivers.network.ask_guests(&asked) else { return };
+        let seen = self.looks.silences.look(&asked, &answered, lone_project);
+        for (server, answers) in self.looks.silences.news() {
+            tracing::info!(%server, answers, "a guest answers at its tap, or no longer");
+        }
+        self.own_checks_ended((Facts::default(), vec![seen]));
     }
 
     /// Looks at once when rules name other packages.
     pub(super) fn look_at_packages(&mut self) {
-        if self.named != self.core.host.ruled_packages() {
+        if self.looks.named != self.core.host.ruled_packages() {
             self.look_at_versions();
         }
     }

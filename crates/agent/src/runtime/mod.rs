@@ -47,7 +47,7 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 /// The most observations in one report.
@@ -127,12 +127,8 @@ pub(crate) struct Runtime {
     checks: JoinSet<(u64, Result<Measured, crate::core::Failure>)>,
     /// A look at the versions in progress: at most one.
     versions: JoinSet<Measured>,
-    /// What reads the host's packages.
-    packages: Arc<crate::packages::PackageReader>,
-    /// The packages that the last look was told to look for.
-    named: Vec<String>,
-    /// How the host's clock compares with the control plane's.
-    clock: crate::check::clock::Clock,
+    /// What earlier looks at the host left.
+    looks: measure::Looks,
     /// The canary in progress: at most one.
     canaries: JoinSet<(u64, Evidence)>,
     /// The host's own checks.
@@ -174,6 +170,8 @@ impl Runtime {
         let mut versions = tokio::time::interval(Duration::from_secs(VERSIONS_S));
         // They were looked at a moment ago.
         versions.reset();
+        let mut ask_guests = tokio::time::interval(Duration::from_secs(1));
+        ask_guests.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut report_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
         let mut retry_at = None;
         loop {
@@ -202,6 +200,7 @@ impl Runtime {
                 _ = versions.tick() => self.look_at_versions(),
                 Some(seen) = self.results.1.recv() => self.own_checks_ended(seen),
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
+                _ = ask_guests.tick() => self.ask_guests(),
                 _ = report_progress.tick() => {}
                 () = until(report_at) => self.report_not_before = None,
                 () = until(patient_until) => {}

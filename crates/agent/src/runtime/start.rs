@@ -1,18 +1,21 @@
 //! The agent's start: locks its state directory, reads its state, and finds the running guests.
 
-use super::{AgentError, Runtime, measure::measure, work};
+use super::{
+    AgentError, Runtime,
+    measure::{Looks, measure},
+    work,
+};
 use crate::{
     Config, check,
     core::{Core, FoundGuest},
     driver::{Drivers, Release},
     files,
     link::Link,
-    packages::PackageReader,
 };
 use lenticular_model::{
     DiskId, ServerId,
     host::{
-        evidence::{BRIDGE, CANARY, TUNNELS},
+        evidence::{BRIDGE, CANARY, GUESTS, TUNNELS},
         fact::Facts,
     },
 };
@@ -40,7 +43,7 @@ impl Runtime {
             Some(path) => read(path, &boot_id, config.parallel_max)?,
             None => Core::new(boot_id.clone(), config.parallel_max),
         };
-        let (packages, named) = first_look(&mut core, &config, &drivers, &boot_id).await?;
+        let looks = first_look(&mut core, &config, &drivers, &boot_id).await?;
         // A simulated host, which saves nothing, has nothing to check.
         let results = mpsc::channel(16);
         let mut own_checks = JoinSet::new();
@@ -71,9 +74,7 @@ impl Runtime {
             consoles: Arc::default(),
             checks: JoinSet::new(),
             versions: JoinSet::new(),
-            packages,
-            named,
-            clock: Default::default(),
+            looks,
             canaries: JoinSet::new(),
             own_checks,
             results,
@@ -99,24 +100,23 @@ impl Runtime {
     }
 }
 
-/// Measures the host's facts. Returns what reads its packages, and the packages that it was told to look for.
+/// Measures the host's facts. Returns what later looks begin with.
 async fn first_look(
     core: &mut Core,
     config: &Config,
     drivers: &Drivers,
     boot_id: &str,
-) -> Result<(Arc<PackageReader>, Vec<String>), AgentError> {
-    let packages = Arc::<PackageReader>::default();
-    let named = core.host.ruled_packages().to_vec();
-    let (facts, evidence) = measure(config, drivers, boot_id, (&packages, &named), false).await?;
+) -> Result<Looks, AgentError> {
+    let looks = Looks { named: core.host.ruled_packages().to_vec(), ..Looks::default() };
+    let (facts, evidence) = measure(config, drivers, boot_id, (&looks.packages, &looks.named), false).await?;
     core.host.measured(facts, evidence);
-    Ok((packages, named))
+    Ok(looks)
 }
 
 /// Of what the host was ordered to prove, the last result holds until there is another one.
 async fn recall_orders(core: &mut Core, drivers: &Drivers) {
     if core.host.probe().is_some() && drivers.network.beats().is_some() {
-        core.host.measured(Facts::default(), [BRIDGE, TUNNELS].map(check::pending_of).into());
+        core.host.measured(Facts::default(), [BRIDGE, TUNNELS, GUESTS].map(check::pending_of).into());
     }
     // A canary whose agent ended is no guest.
     if let Some(canary) = core.host.canary() {

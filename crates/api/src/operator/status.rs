@@ -6,7 +6,7 @@ use lenticular_model::{
     State, Timestamp,
     host::{
         canary,
-        evidence::{CANARY, Finding},
+        evidence::{CANARY, Finding, GUESTS, TUNNELS},
         host::Host,
         readiness,
     },
@@ -56,11 +56,18 @@ fn status(state: &State, now: Timestamp) -> StatusView {
 /// What happens to many hosts together, and which hosts could not renew their proof.
 fn events(state: &State, now: Timestamp) -> Vec<String> {
     let zones: BTreeSet<&str> = state.hosts.values().map(|host| host.zone.as_str()).collect();
-    let cut_off = zones.into_iter().filter_map(|zone| {
-        let (failing, all) = readiness::cut_off(state, zone)?;
+    let cut_off = zones.iter().filter_map(|zone| {
+        let (failing, all) = readiness::many_fail(state, zone, TUNNELS)?;
         Some(format!(
             "{failing} of {all} hosts of zone {zone} reach no other host. So many at once are one event of the network \
              between hosts, and none of them is closed for it."
+        ))
+    });
+    let silent = zones.iter().filter_map(|zone| {
+        let (failing, all) = readiness::many_fail(state, zone, GUESTS)?;
+        Some(format!(
+            "The guests of {failing} of {all} hosts of zone {zone} fell silent. So many at once are one event, and none of \
+             them is closed for it."
         ))
     });
     let is_stale = |host: &&Arc<Host>| {
@@ -85,7 +92,7 @@ fn events(state: &State, now: Timestamp) -> Vec<String> {
             outdated.join(", ")
         )
     });
-    cut_off.chain(stale).chain(outdated).collect()
+    cut_off.chain(silent).chain(stale).chain(outdated).collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,13 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             }
         }
         Kind::Heartbeat => keys.extend(id.parse().map(Key::Host)),
-        Kind::Server => of_server(old, new, id, keys),
+        Kind::Server => {
+            of_server(old, new, id, keys);
+            // Hosts are told whether one project has all servers.
+            if old.has_lone_project() != new.has_lone_project() {
+                keys.extend(new.hosts.keys().copied().map(Key::Host));
+            }
+        }
         Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
         Kind::Disk => {
             let left = Pair::<Disk>::of(old, new, id)

@@ -17,6 +17,9 @@ pub const BRIDGE: &str = "bridge";
 /// The check whether the probe ports of other hosts answer, through the tunnels.
 pub const TUNNELS: &str = "tunnels";
 
+/// The check whether the host's guests answer.
+pub const GUESTS: &str = "guests";
+
 /// The check whether the host can run a guest, from its building to its removal.
 pub const CANARY: &str = "canary";
 

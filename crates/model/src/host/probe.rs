@@ -37,6 +37,10 @@ pub struct ProbeOrder {
     /// The hosts to ask.
     #[serde(default)]
     pub peers: Vec<ProbePeer>,
+    /// True if one project has all servers of the cloud: then guests of one project that fall silent together say
+    /// something about their host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lone_project: bool,
 }
 
 /// A host to ask.

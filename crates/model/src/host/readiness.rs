@@ -17,7 +17,7 @@
 
 use super::{
     candidate::HostClass,
-    evidence::{BRIDGE, TUNNELS},
+    evidence::{BRIDGE, GUESTS, TUNNELS},
     host::Host,
     rule::HostRule,
 };
@@ -75,27 +75,30 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
 }
 
 /// The check that shows that the hosts of a class are dark; `None` if they are not. A host whose own switch does not answer
-/// is dark. A host that no other host answers is dark if another one, which reaches others, misses it too: else the others
+/// is dark, and so is one whose guests fell silent together. A host that no other host answers is dark if another one, which reaches others, misses it too: else the others
 /// may be the cause. If the tunnels of many hosts fail together, the network between them is the cause, and closing all of
 /// them helps nobody.
 fn darkness(state: &State, class: &HostClass) -> Option<&'static str> {
     if class.fails(BRIDGE) {
         return Some(BRIDGE);
     }
+    if class.fails(GUESTS) && many_fail(state, &class.zone, GUESTS).is_none() {
+        return Some(GUESTS);
+    }
     let name = class.cut_off.as_ref()?;
     let misses = |other: &Arc<Host>| other.is_witness() && other.unreached.contains(name);
     let missed = state.hosts.values().any(misses);
-    (missed && cut_off(state, &class.zone).is_none()).then_some(TUNNELS)
+    (missed && many_fail(state, &class.zone, TUNNELS).is_none()).then_some(TUNNELS)
 }
 
-/// How many hosts of a zone no other host answers, and how many there are, if that is one event of the network: more than
-/// one host, and more than one in five.
-pub fn cut_off(state: &State, zone: &str) -> Option<(u64, u64)> {
+/// How many hosts of a zone fail the check (`tunnels` or `guests`), and how many make it, if that is one event: more than one
+/// host, and more than one in five. A host whose own switch does not answer has its own trouble.
+pub fn many_fail(state: &State, zone: &str, check: &str) -> Option<(u64, u64)> {
     let probed = state.host_table().classes.counted();
-    let probed = probed.filter(|(class, _)| class.zone == zone && class.checks.contains_key(TUNNELS));
+    let probed = probed.filter(|(class, _)| class.zone == zone && class.checks.contains_key(check));
     let (failing, all) = probed.fold((0, 0), |(failing, all), (class, hosts)| {
-        let is_cut_off = class.fails(TUNNELS) && !class.fails(BRIDGE);
-        (failing + if is_cut_off { hosts } else { 0 }, all + hosts)
+        let fails = class.fails(check) && !class.fails(BRIDGE);
+        (failing + if fails { hosts } else { 0 }, all + hosts)
     });
     (failing > 1 && failing * 5 > all).then_some((failing, all))
 }
@@ -174,7 +177,7 @@ pub fn refusal(state: &State, number: u32) -> Option<String> {
     let class = state.host_table().classes.get(number)?;
     // Nothing speaks against most hosts, and every placement asks.
     let breaks_rules = state.host_table().classes.breaks_rules(number);
-    if !breaks_rules && class.admitted && !class.fails(BRIDGE) && !class.fails(TUNNELS) {
+    if !breaks_rules && class.admitted && ![BRIDGE, GUESTS, TUNNELS].iter().any(|check| class.fails(check)) {
         return None;
     }
     // The first line of all, which nobody overrules.

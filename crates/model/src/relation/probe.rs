@@ -17,7 +17,13 @@ impl State {
         let peers = ring.filter(|other| other.answers_probes()).take(PEERS).filter_map(|peer| {
             Some(ProbePeer { host: peer.name.clone(), address: peer.probe_addresses()?.1 })
         });
-        Some(ProbeOrder { port: port_name(host.id), mac, address, peers: peers.collect() })
+        let (port, lone_project) = (port_name(host.id), self.has_lone_project());
+        Some(ProbeOrder { port, mac, address, peers: peers.collect(), lone_project })
+    }
+
+    /// True if one project has all servers, or there are none.
+    pub fn has_lone_project(&self) -> bool {
+        self.index.project_usage.len() < 2
     }
 
     /// The hosts that ask this host, or would if it answered.

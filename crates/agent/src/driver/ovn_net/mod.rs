@@ -3,6 +3,7 @@
 
 mod announce;
 mod config;
+mod guest_probe;
 mod health;
 mod namespace;
 mod place;
@@ -16,7 +17,7 @@ use super::{
     guest_user::{self, GuestUser},
 };
 use crate::{
-    core::Failure,
+    core::{Failure, silence::AskedGuest},
     files,
     identity::{self, Pem},
     link::{Call, Link},
@@ -31,6 +32,7 @@ use namespace::Namespace;
 use place::Places;
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -59,6 +61,8 @@ pub struct OvnNetwork {
     trouble: watch::Receiver<Option<String>>,
     /// What the probe shall do.
     probe: watch::Sender<Option<probe::Ordered>>,
+    /// The taps of the guests that are asked whether they answer.
+    guest_probes: Lock<guest_probe::GuestProbes>,
     /// The namespace of the probe port, while there is one.
     probe_place: watch::Receiver<Option<Arc<Namespace>>>,
     /// Ended with the driver.
@@ -118,6 +122,7 @@ impl OvnNetwork {
             noting,
             trouble,
             probe,
+            guest_probes: Lock::default(),
             probe_place,
             _tasks: tasks,
         };
@@ -278,6 +283,10 @@ impl Network for OvnNetwork {
         let peers = order.iter().flat_map(|order| &order.peers).map(|peer| peer.address);
         self.guests.set_peers(peers.collect());
         self.probe.send_replace(order.map(|order| (order, results.clone())));
+    }
+
+    fn ask_guests(&self, guests: &[AskedGuest]) -> Option<BTreeSet<ServerId>> {
+        Some(self.guest_probes.lock().ask(guests, tap_name))
     }
 
     fn beats(&self) -> Option<watch::Receiver<Option<Beat>>> {
