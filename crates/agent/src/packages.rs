@@ -66,8 +66,11 @@ pub(crate) struct Found {
 }
 
 impl PackageReader {
-    /// Reads the packages, if something changed since they were last read.
-    pub(crate) async fn read(&self, named: &[String]) -> Found {
+    /// Reads the packages, if something changed since they were last read. A quick look does not ask which updates wait.
+    pub(crate) async fn read(&self, named: &[String], quick: bool) -> Found {
+        if quick && package_format() == PackageFormat::Dpkg {
+            return read_dpkg(async { None }).await.found(named);
+        }
         let mut last = self.last.lock().await;
         let files = match package_format() {
             PackageFormat::Dpkg => [DPKG_STATUS, APT_LISTS].as_slice(),
@@ -77,7 +80,7 @@ impl PackageReader {
         let stamp: Stamp = changed.collect();
         if last.as_ref().is_none_or(|(at, _)| *at != stamp) {
             let known = match package_format() {
-                PackageFormat::Dpkg => read_dpkg().await,
+                PackageFormat::Dpkg => read_dpkg(updates_of_apt()).await,
                 PackageFormat::Rpm => read_rpm().await,
             };
             *last = Some((stamp, known));
@@ -97,9 +100,9 @@ impl Known {
     }
 }
 
-async fn read_dpkg() -> Known {
+async fn read_dpkg(updates: impl Future<Output = Option<(u32, u32)>>) -> Known {
     match tokio::fs::read_to_string(DPKG_STATUS).await {
-        Ok(text) => known(&installed(&text), PackageFormat::Dpkg, updates_of_apt().await),
+        Ok(text) => known(&installed(&text), PackageFormat::Dpkg, updates.await),
         Err(error) => {
             tracing::warn!(path = DPKG_STATUS, %error, "the packages cannot be read");
             Known::default()
@@ -258,11 +261,14 @@ mod tests {
     #[tokio::test]
     async fn this_machine_says_its_packages() {
         let reader = PackageReader::default();
-        let found = reader.read(&["coreutils".to_owned()]).await;
+        let found = reader.read(&["coreutils".to_owned()], false).await;
         let packages = found.packages.clone().unwrap();
         assert!(packages.installed > 10 && packages.digest.len() == 16, "{packages:?}");
         assert!(!found.versions["libc"].is_empty() && !found.versions["package:coreutils"].is_empty());
-        assert_eq!(reader.read(&["coreutils".to_owned()]).await, found, "nothing changed");
-        assert_eq!(reader.read(&["no-such".to_owned()]).await.versions["package:no-such"], NOT_INSTALLED);
+        assert_eq!(reader.read(&["coreutils".to_owned()], false).await, found, "nothing changed");
+        assert_eq!(
+            reader.read(&["no-such".to_owned()], true).await.versions["package:no-such"],
+            NOT_INSTALLED
+        );
     }
 }

@@ -2,22 +2,27 @@
 
 use crate::{
     Config,
-    check::evidence_of,
+    check::{evidence_of, pending_of},
     driver::Measured,
     packages::{self, Found, PackageReader},
     version,
 };
 use lenticular_model::host::{fact::Facts, host::Hypervisor, version::CONFIGURATION};
 
-/// Looks at the versions of software, and at packages: of those that rules name, the versions.
+/// The check whether updates for security wait.
+const UPDATES: &str = "updates";
+
+/// Looks at the versions of software, and at packages: of those that rules name, the versions. A quick look, for the agent's
+/// start, does not ask which updates wait.
 pub(crate) async fn look(
     config: &Config,
     hypervisor: &Hypervisor,
     reader: &PackageReader,
     named: &[String],
+    quick: bool,
 ) -> Measured {
     let mut found = match hypervisor.driver == "qemu" {
-        true => reader.read(named).await,
+        true => reader.read(named, quick).await,
         // Simulated hosts have no packages but those of their file.
         false => Found { versions: packages::none_installed(named), ..Found::default() },
     };
@@ -29,8 +34,12 @@ pub(crate) async fn look(
     if !config.digest.is_empty() {
         found.versions.insert(CONFIGURATION.to_owned(), config.digest.clone());
     }
-    let updates = found.packages.as_ref().and_then(|packages| packages.updates);
-    let updates = updates.map(|_| evidence_of("updates", packages::check_updates(found.packages.as_ref())));
+    let updates = match found.packages.as_ref().map(|packages| packages.updates) {
+        Some(Some(_)) => Some(evidence_of(UPDATES, packages::check_updates(found.packages.as_ref()))),
+        // The last result holds until the next look.
+        Some(None) if quick => Some(pending_of(UPDATES)),
+        _ => None,
+    };
     let versions = version::versions(&config.facts_file, hypervisor, found.versions).await;
     let facts = Facts { versions: Some(versions), packages: found.packages, ..Facts::default() };
     (facts, updates.into_iter().collect())

@@ -6,16 +6,20 @@
 
 use super::Verdict;
 use crate::exec::{self, Limits};
-use lenticular_model::{Timestamp, host::evidence::Level};
+use lenticular_model::{
+    Timestamp,
+    host::{evidence::Level, version::is_version},
+};
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// How long the program may take.
-const PROGRAM_LIMITS: Limits = Limits { deadline: Duration::from_secs(30), memory_mb_and_cpu_s: None };
-/// The longest file, in bytes.
-const FILE_BYTES_MAX: u64 = 4_096;
+/// How long the file or the program may take: the agent's start waits for it.
+const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), memory_mb_and_cpu_s: None };
+/// How much of a file is read, in bytes.
+const FILE_BYTES_MAX: &str = "4096";
 /// The most that a snapshot may be ahead of the host's clock, in seconds.
 const AHEAD_S_MAX: i64 = 86_400;
 
@@ -52,17 +56,18 @@ impl Repository {
     /// The file or the program does not say it; the text says why.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, String> {
         let said = match &self.source {
+            // A program reads the file: it can be ended if its file system does not answer.
             SnapshotSource::File(path) => {
-                read(path).map_err(|error| format!("{}: {error}", path.display()))?
+                let args = ["-c", FILE_BYTES_MAX, "--"].map(OsStr::new).into_iter().chain([path.as_os_str()]);
+                exec::run(Path::new("head"), &args.collect::<Vec<_>>(), LIMITS).await
             }
             SnapshotSource::Command(command) => {
                 let (program, args) = command.split_first().ok_or("no program is named")?;
-                exec::run(Path::new(program), args, PROGRAM_LIMITS)
-                    .await
-                    .map_err(|error| error.to_string())?
+                exec::run(Path::new(program), args, LIMITS).await
             }
         };
-        parse(&said).ok_or_else(|| "it does not say the snapshot's id in its first line".to_owned())
+        let said = said.map_err(|error| error.to_string())?;
+        parse(&said).ok_or_else(|| "its first line does not begin with a snapshot's id".to_owned())
     }
 
     /// Judges the snapshot's age.
@@ -74,16 +79,9 @@ impl Repository {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 fn parse(said: &str) -> Option<Snapshot> {
     let mut words = said.lines().next()?.split_whitespace();
-    let id = words.next()?.to_owned();
+    let id = words.next().filter(|id| is_version(id))?.to_owned();
     let time = words.next().map(str::to_owned).or_else(|| {
         let digits = id.get(..8).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit()))?;
         Some(format!("{}-{}-{}T00:00:00Z", &digits[..4], &digits[4..6], &digits[6..]))
@@ -124,6 +122,7 @@ mod tests {
         assert_eq!(judged("weekly-47").unwrap().0, Level::Unknown);
         assert_eq!(judged("20270101").unwrap().0, Level::Unknown);
         assert_eq!(parse(" \n"), None);
+        assert_eq!(parse("\u{1b}[1m2026"), None, "a terminal would obey it");
     }
 
     #[tokio::test]
@@ -132,7 +131,7 @@ mod tests {
         let path = folder.path().join("snapshot");
         let of = |source| Repository { source, warn_days: 14 };
         let missing = of(SnapshotSource::File(path.clone())).snapshot().await.unwrap_err();
-        assert!(missing.contains("snapshot: "), "{missing}");
+        assert!(missing.contains("No such file"), "{missing}");
         std::fs::write(&path, "20261101\n").unwrap();
         assert_eq!(of(SnapshotSource::File(path)).snapshot().await.unwrap().id, "20261101");
         let command = ["echo", "weekly-47"].map(str::to_owned).to_vec();

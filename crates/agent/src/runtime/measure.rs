@@ -51,7 +51,7 @@ pub(super) async fn measure(
         cannot_run.get_or_insert(failure.to_string());
     }
     let peer = drivers.moves.address();
-    let (of_software, updates) = software::look(config, &hypervisor, reader, named).await;
+    let (of_software, updates) = software::look(config, &hypervisor, reader, named, !again).await;
     let found = || machine::capacity(&config.state_dir, config.reserved_memory_mb);
     let mut facts = Facts {
         boot_id: Some(boot_id.to_owned()),
@@ -149,7 +149,8 @@ impl Runtime {
         let (config, reader) = (self.config.clone(), self.looks.packages.clone());
         self.looks.named = self.core.host.ruled_packages().to_vec();
         let named = self.looks.named.clone();
-        self.versions.spawn(async move { software::look(&config, &hypervisor, &reader, &named).await });
+        self.versions
+            .spawn(async move { software::look(&config, &hypervisor, &reader, &named, false).await });
     }
 
     /// Compares the host's clock with the control plane's time in an answer.

@@ -261,7 +261,8 @@ pub fn sane(versions: BTreeMap<String, String>) -> BTreeMap<String, String> {
     others.into_iter().take(VERSIONS_MAX).chain(packages.into_iter().take(RULED_MAX)).collect()
 }
 
-fn is_version(text: &str) -> bool {
+/// True if a distribution may have this text as a version.
+pub fn is_version(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".+-~:^_".contains(&byte);
     (1..=BOUND_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits)
 }
