@@ -15,7 +15,7 @@ use lenticular_model::host::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     time::{Duration, SystemTime},
 };
@@ -83,6 +83,10 @@ impl PackageReader {
                 PackageFormat::Dpkg => read_dpkg(updates_of_apt()).await,
                 PackageFormat::Rpm => read_rpm().await,
             };
+            // What cannot be read is read again by the next look.
+            if known.packages.is_none() {
+                return known.found(named);
+            }
             *last = Some((stamp, known));
         }
         last.as_ref().map(|(_, known)| known.found(named)).unwrap_or_default()
@@ -120,7 +124,7 @@ async fn read_rpm() -> Known {
         Ok(said) => {
             let lines = said.lines().filter_map(|line| {
                 let mut words = line.splitn(3, ' ');
-                Some(((words.next()?, words.next()?), words.next()?))
+                Some((words.next()?, words.next()?, words.next()?))
             });
             known(&lines.collect(), PackageFormat::Rpm, None)
         }
@@ -133,11 +137,11 @@ async fn read_rpm() -> Known {
 
 fn known(installed: &Installed<'_>, format: PackageFormat, updates: Option<(u32, u32)>) -> Known {
     let (updates, security_updates) = updates.unzip();
-    let lines = installed.iter().map(|((name, arch), version)| format!("{name} {arch} {version}\n"));
+    let lines = installed.iter().map(|(name, arch, version)| format!("{name} {arch} {version}\n"));
     let digest = digest(lines.collect::<String>().as_bytes());
     let count = installed.len().try_into().unwrap_or(u32::MAX);
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
-    for ((name, _), version) in installed {
+    for (name, _, version) in installed {
         let oldest = versions.entry((*name).to_owned()).or_insert_with(|| (*version).to_owned());
         if format.compare(version, oldest).is_lt() {
             *oldest = (*version).to_owned();
@@ -147,8 +151,9 @@ fn known(installed: &Installed<'_>, format: PackageFormat, updates: Option<(u32,
     Known { packages: Some(packages), versions }
 }
 
-/// The installed packages by name and architecture.
-type Installed<'t> = BTreeMap<(&'t str, &'t str), &'t str>;
+/// The installed packages, each with its architecture and its version. Of some, such as rpm's kernels, there are several
+/// versions.
+type Installed<'t> = BTreeSet<(&'t str, &'t str, &'t str)>;
 
 /// The installed packages of dpkg's database.
 fn installed(status: &str) -> Installed<'_> {
@@ -156,9 +161,10 @@ fn installed(status: &str) -> Installed<'_> {
         let field = |name: &str| {
             stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
-        let is_installed = field("Status")?.split(' ').next_back() == Some("installed");
-        is_installed
-            .then_some(((field("Package")?, field("Architecture").unwrap_or_default()), field("Version")?))
+        // In all other states some of its files are there.
+        let is_there = !["not-installed", "config-files"].contains(&field("Status")?.split(' ').next_back()?);
+        let arch = field("Architecture").unwrap_or_default();
+        Some((field("Package")?, arch, field("Version")?)).filter(|_| is_there)
     });
     stanzas.collect()
 }
@@ -233,13 +239,15 @@ mod tests {
     fn dpkgs_database_says_what_is_installed() {
         let all = installed(STATUS);
         assert_eq!(all.len(), 3, "{all:?}");
+        let broken = installed("Package: a\nStatus: install ok half-configured\nVersion: 1\n");
+        assert_eq!(broken.len(), 1, "its files are there");
         let known_of = |all: &Installed<'_>| known(all, PackageFormat::Dpkg, None);
         let found = known_of(&all).found(&["nano", "openssl"].map(str::to_owned));
         assert_eq!(found.versions["libc"], "2.36-9+deb12u8", "the oldest");
         assert_eq!(found.versions["package:openssl"], "3.0.15-1");
         assert_eq!(found.versions["package:nano"], NOT_INSTALLED);
         let mut other = all.clone();
-        other.insert(("openssl", "amd64"), "3.0.16-1");
+        other.insert(("openssl", "amd64", "3.0.16-1"));
         let digest = |all| known_of(all).packages.unwrap().digest;
         assert_ne!(digest(&all), digest(&other));
     }

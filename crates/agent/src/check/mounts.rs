@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 /// How long a look at the mounts may take: one of a server that does not answer hangs.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Less space or fewer files left in percent is a warning.
-const LEFT_WARNS_PERCENT: u64 = 5;
+const LEFT_WARNS_PERCENT: u128 = 5;
 
 /// The check. A look that hangs is waited for and not repeated, so that it holds one thread.
 #[derive(Default)]
@@ -32,9 +32,10 @@ fn look() -> Verdict {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let wanted = wanted(&read("/etc/fstab"));
     judge(&wanted, &mounted(&read("/proc/self/mounts"))).or_else(|| {
-        let full = wanted.iter().find_map(|mount| {
+        let full = wanted.iter().filter(|mount| !mount.read_only).find_map(|mount| {
             let space = rustix::fs::statvfs(&mount.at).ok()?;
-            let left = |free: u64, all: u64| (free * 100).checked_div(all).unwrap_or(100);
+            let left =
+                |free: u64, all: u64| (u128::from(free) * 100).checked_div(u128::from(all)).unwrap_or(100);
             let (blocks, files) = (left(space.f_bavail, space.f_blocks), left(space.f_favail, space.f_files));
             (blocks.min(files) < LEFT_WARNS_PERCENT)
                 .then(|| format!("{} has {blocks} % of its space and {files} % of its files left", mount.at))
@@ -59,6 +60,7 @@ fn wanted(fstab: &str) -> Vec<Wanted> {
         let (at, kind, options) = (words.nth(1)?, words.next()?, words.next().unwrap_or("defaults"));
         let has = |option: &str| options.split(',').any(|one| one == option);
         let counts = at.starts_with('/') && kind != "swap" && !has("noauto") && !has("x-systemd.automount");
+        let at = if at == "/" { at } else { at.trim_end_matches('/') };
         counts.then(|| Wanted { at: plain(at), read_only: has("ro"), may_fail: has("nofail") })
     });
     mounts.collect()
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
 
     const FSTAB: &str = "# <file system> <mount point>\nUUID=1 / ext4 errors=remount-ro 0 1\nUUID=2 none swap sw 0 0\n\
-        UUID=3 /srv/my\\040data xfs defaults 0 2\nnas:/iso /iso nfs ro,nofail 0 0\n/dev/sr0 /cdrom iso9660 noauto 0 0\n";
+        UUID=3 /srv/my\\040data/ xfs defaults 0 2\nnas:/iso /iso nfs ro,nofail 0 0\n/dev/sr0 /cdrom iso9660 noauto 0 0\n";
 
     #[test]
     fn what_fstab_names_must_be_mounted_and_writable() {

@@ -82,11 +82,12 @@ impl Repository {
 fn parse(said: &str) -> Option<Snapshot> {
     let mut words = said.lines().next()?.split_whitespace();
     let id = words.next().filter(|id| is_version(id))?.to_owned();
-    let time = words.next().map(str::to_owned).or_else(|| {
-        let digits = id.get(..8).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit()))?;
-        Some(format!("{}-{}-{}T00:00:00Z", &digits[..4], &digits[4..6], &digits[6..]))
-    });
-    Some(Snapshot { at: time.and_then(|time| Timestamp::parse(&time)), id })
+    let said = words.next().and_then(Timestamp::parse);
+    let of_id = || {
+        let date = id.get(..8).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit()))?;
+        Timestamp::parse(&format!("{}-{}-{}T00:00:00Z", &date[..4], &date[4..6], &date[6..]))
+    };
+    Some(Snapshot { at: said.or_else(of_id), id })
 }
 
 fn judge(snapshot: &Snapshot, warn_days: i64, now: Timestamp) -> Verdict {
@@ -116,6 +117,7 @@ mod tests {
         let now = at("2026-11-30T12:00:00Z");
         let judged = |said: &str| judge(&parse(said).unwrap(), 14, now);
         assert_eq!(judged("20261120T000000Z\n"), None);
+        assert_eq!(judged("20261120T000000Z stable"), None);
         assert_eq!(judged("weekly-47 2026-11-20T03:00:00Z"), None);
         let (level, text) = judged("20261101T000000Z").unwrap();
         assert!(level == Level::Warn && text.contains("29 days old"), "{text}");

@@ -117,9 +117,9 @@ pub(super) struct Guest {
     pub(super) acknowledged: Option<Observation>,
     #[serde(skip)]
     pub(super) host_restarted: bool,
-    /// The process ended during a step that should end it.
+    /// How the process ended during a step that says itself how it ended.
     #[serde(skip)]
-    ended: bool,
+    ended: Option<Ended>,
 }
 
 impl Guest {
@@ -145,7 +145,7 @@ impl Guest {
             stuck: false,
             acknowledged: None,
             host_restarted: false,
-            ended: false,
+            ended: None,
         }
     }
 
@@ -232,14 +232,10 @@ impl Guest {
             return false;
         }
         if says {
-            self.ended = true;
+            self.ended = Some(how);
             return false;
         }
-        let why = match how {
-            Ended::ByGuest => StopReason::ByGuest,
-            Ended::Died => StopReason::Died,
-        };
-        self.run_state = RunState::Stopped { why };
+        self.run_state = RunState::Stopped { why: stop_reason(how) };
         self.memory_lost = None;
         true
     }
@@ -276,7 +272,7 @@ impl Guest {
                 }
             }
             // The step failed, but the guest has ended.
-            (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended && self.runs() => {
+            (Step::Shutdown | Step::Kill, Outcome::Failed(_)) if ended.is_some() && self.runs() => {
                 self.run_state = RunState::Stopped { why: StopReason::Ordered };
             }
             (Step::Remove, Outcome::Failed(_)) if self.rebase => self.give_up_removal(),
@@ -548,4 +544,12 @@ fn missing(of: &GuestAssignment) -> Failure {
             of.guest.disks.iter().map(|disk| disk.id.to_string()).collect::<Vec<_>>().join(", ")
         ),
     )
+}
+
+/// The reason of a process's end that no order asked for.
+pub(super) fn stop_reason(how: Ended) -> StopReason {
+    match how {
+        Ended::ByGuest => StopReason::ByGuest,
+        Ended::Died => StopReason::Died,
+    }
 }

@@ -10,7 +10,7 @@
 //! - The host is dark if at least three guests, and at least half of those that answer, fell silent within 30 s, and they are
 //!   of two projects: one owner may switch off or shut off all of its guests at once. If one project has all servers of the
 //!   cloud, its guests are enough.
-//! - It stays dark until fewer than half of these guests have been silent for a minute.
+//! - It stays dark until, for a whole minute, fewer than half of these guests are silent.
 //! - Questions are counted and not the time, so that an agent that stood still has lost nobody.
 
 use super::{Core, guest::RunState};
@@ -42,6 +42,8 @@ pub struct AskedGuest {
     pub server_id: ServerId,
     /// The server's project.
     pub project_id: ProjectId,
+    /// The boot of its process.
+    pub boot: u64,
     /// A port with an IPv4 address.
     pub port: PortSpec,
 }
@@ -50,6 +52,7 @@ pub struct AskedGuest {
 #[derive(Debug, Clone, Copy)]
 struct Heard {
     project: ProjectId,
+    boot: u64,
     answers: u32,
     missed: u32,
     /// The question since which it is silent.
@@ -71,13 +74,13 @@ pub struct Silences {
 
 impl Silences {
     /// The time for answers to the last question is over. Returns what is known by now. `asked` are the guests that are
-    /// asked next.
+    /// asked next. Nothing is known before half of them have answered: after the agent's start the last result holds.
     pub fn look(
         &mut self,
         asked: &[AskedGuest],
         answered: &BTreeSet<ServerId>,
         lone_project: bool,
-    ) -> Evidence {
+    ) -> Option<Evidence> {
         self.asked += 1;
         self.news.clear();
         for (id, heard) in &mut self.guests {
@@ -87,12 +90,14 @@ impl Silences {
         }
         let new = |guest: &AskedGuest| Heard {
             project: guest.project_id,
+            boot: guest.boot,
             answers: 0,
             missed: 0,
             silent_since: None,
         };
         let known = |guest: &AskedGuest| {
-            let heard = self.guests.get(&guest.server_id).copied().unwrap_or_else(|| new(guest));
+            let heard = self.guests.get(&guest.server_id).copied().filter(|heard| heard.boot == guest.boot);
+            let heard = heard.unwrap_or_else(|| new(guest));
             (guest.server_id, heard)
         };
         self.guests = asked.iter().map(known).collect();
@@ -101,7 +106,8 @@ impl Silences {
         } else {
             self.recover();
         }
-        self.evidence()
+        let known = self.guests.values().filter(|heard| heard.answers > 0).count();
+        (!self.fallen.is_empty() || known * 2 >= self.guests.len()).then(|| self.evidence())
     }
 
     /// The guests of which the last look learned something, each with whether it answers.
@@ -173,7 +179,8 @@ impl Core {
             let has_v4 = |port: &&PortSpec| first_v4(port).is_some();
             let port = own.assignment.guest.ports.iter().find(has_v4)?.clone();
             let project_id = own.assignment.guest.project_id;
-            (runs && settled && wanted).then_some(AskedGuest { server_id: *id, project_id, port })
+            let boot = guest.process_boot;
+            (runs && settled && wanted).then_some(AskedGuest { server_id: *id, project_id, boot, port })
         });
         asked.collect()
     }
@@ -206,6 +213,7 @@ mod tests {
         let one = |n: u8| AskedGuest {
             server_id: ServerId::from_random([n; 16]),
             project_id: ProjectId::from_random([n % projects; 16]),
+            boot: 1,
             port: port.clone(),
         };
         (0..count).map(one).collect()
@@ -215,7 +223,8 @@ mod tests {
     fn ask(silences: &mut Silences, asked: &[AskedGuest], times: u32, silent: &[usize]) -> bool {
         let quiet: BTreeSet<ServerId> = silent.iter().map(|n| asked[*n].server_id).collect();
         let answered = asked.iter().map(|guest| guest.server_id).filter(|id| !quiet.contains(id)).collect();
-        (0..times).map(|_| silences.look(asked, &answered, false).trouble.is_some()).last().unwrap()
+        let look = |_| silences.look(asked, &answered, false).is_some_and(|seen| seen.trouble.is_some());
+        (0..times).map(look).last().unwrap()
     }
 
     #[test]
@@ -230,6 +239,16 @@ mod tests {
         assert!(ask(&mut silences, &guests, 4, &[0, 1, 2]));
         assert!(ask(&mut silences, &guests, 50, &[]) && ask(&mut silences, &guests, 5, &[0, 1, 2]));
         assert!(ask(&mut silences, &guests, 59, &[]) && !ask(&mut silences, &guests, 1, &[]));
+    }
+
+    #[test]
+    fn an_agent_that_was_started_anew_says_nothing_before_half_of_the_guests_answer() {
+        let (mut silences, all) = (Silences::default(), guests(4, 2));
+        let two = all[2..].iter().map(|guest| guest.server_id).collect();
+        assert_eq!(silences.look(&all, &BTreeSet::new(), false), None, "the dark host stays dark");
+        assert_eq!(silences.look(&all, &BTreeSet::new(), false), None);
+        assert_eq!(silences.look(&all, &two, false).unwrap().trouble, None);
+        assert_eq!(Silences::default().look(&[], &BTreeSet::new(), false).unwrap().trouble, None);
     }
 
     #[test]
@@ -248,7 +267,7 @@ mod tests {
             let mut silences = Silences::default();
             ask(&mut silences, &alone, 10, &[]);
             let last = (0..6).map(|_| silences.look(&alone, &nobody, lone_project)).last().unwrap();
-            assert_eq!(last.trouble.is_some(), dark);
+            assert_eq!(last.unwrap().trouble.is_some(), dark);
         }
     }
 
@@ -261,6 +280,12 @@ mod tests {
         assert!(!ask(&mut stopped, &all, 4, &[0, 1, 2]));
         assert!(!ask(&mut stopped, &all[3..], 20, &[]), "three were stopped meanwhile");
         assert!(!ask(&mut stopped, &all, 20, &[0, 1, 2]), "and were started again");
+        // A guest that was started anew between two looks is new.
+        let mut anew = Silences::default();
+        ask(&mut anew, &all, 10, &[]);
+        let booted: Vec<AskedGuest> =
+            all.iter().cloned().map(|guest| AskedGuest { boot: 2, ..guest }).collect();
+        assert!(!ask(&mut anew, &booted, 20, &[0, 1, 2]));
         // A dark host whose silent guests are gone is well after a minute.
         let mut moved = Silences::default();
         ask(&mut moved, &all, 10, &[]);

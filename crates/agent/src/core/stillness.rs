@@ -1,20 +1,21 @@
 //! Guests that stand still: paused, or suspended with a saved memory.
 
 use super::{
-    guest::{Guest, RunState},
-    step::{Failure, Outcome, Step},
+    guest::{Guest, RunState, stop_reason},
+    step::{Ended, Failure, Outcome, Step},
 };
 use lenticular_model::host::observation::{Attempt, FailedAttempt, StopReason};
 use lenticular_wire::agent::RunGoal;
 
 impl Guest {
-    /// A step that lets the guest stand still or go on has ended; `ended` says whether its process ended meanwhile.
-    pub(super) fn stillness_done(&mut self, step: &Step, outcome: Outcome, ended: bool) {
+    /// A step that lets the guest stand still or go on has ended; `ended` says how its process ended meanwhile, if it did.
+    pub(super) fn stillness_done(&mut self, step: &Step, outcome: Outcome, ended: Option<Ended>) {
         match (step, outcome) {
-            (Step::Suspend(_), Outcome::Failed(_)) if ended => {
-                self.run_state = RunState::Stopped { why: StopReason::Died };
-            }
             (Step::Suspend(_), Outcome::Failed(failure)) => {
+                if let Some(how) = ended {
+                    self.run_state = RunState::Stopped { why: stop_reason(how) };
+                    return;
+                }
                 let attempt = self.attempt().filter(|attempt| matches!(attempt, Attempt::Suspend { .. }));
                 self.failed_attempt = attempt.map(|attempt| (attempt, failure));
             }

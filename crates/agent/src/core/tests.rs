@@ -381,6 +381,18 @@ fn a_start_that_failed_may_leave_the_saved_memory_and_a_stop_drops_it() {
 }
 
 #[test]
+fn a_guest_that_shuts_itself_down_while_it_is_suspended_did_not_die() {
+    for (how, why) in [(Ended::ByGuest, StopReason::ByGuest), (Ended::Died, StopReason::Died)] {
+        let mut core = running();
+        send(&mut core, 1, vec![order(server(1), Wanted::Suspended, 1)]);
+        assert!(matches!(core.begin().as_slice(), [(_, Step::Suspend(_))]));
+        core.exited(server(1), 1, how);
+        core.done(server(1), Outcome::Failed(Failure::new("It has ended.", "chaos")));
+        assert_eq!(observed(&core), ObservedState::Stopped { why });
+    }
+}
+
+#[test]
 fn a_cancel_does_not_outlive_the_step_that_it_was_for() {
     let mut core = running();
     send(&mut core, 1, vec![order(server(1), Wanted::Stopped, 1)]);

@@ -171,7 +171,7 @@ impl Runtime {
         for (server, answers) in self.looks.silences.news() {
             tracing::info!(%server, answers, "a guest answers at its tap, or no longer");
         }
-        self.own_checks_ended((Facts::default(), vec![seen]));
+        self.own_checks_ended((Facts::default(), seen.into_iter().collect()));
     }
 
     /// Looks at once when rules name other packages.

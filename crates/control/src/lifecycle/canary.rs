@@ -90,7 +90,7 @@ pub fn may_void(state: &State, host: &Host) -> bool {
     let (all, unproven) = zone
         .filter(|other| other.id != host.id)
         .fold((1, 1), |(all, unproven), other| (all + 1, unproven + usize::from(is_unproven(other))));
-    unproven <= canary::void_at_once(all)
+    is_unproven(host) || unproven <= canary::void_at_once(all)
 }
 
 fn is_unproven(host: &Host) -> bool {

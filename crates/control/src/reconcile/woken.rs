@@ -7,7 +7,11 @@ use lenticular_model::{
     HostId, Kind, Record, ServerId, State,
     change::Pair,
     compute::{disk::Disk, migration::Migration, server::Server},
-    host::{evidence::CANARY, host::Host, rule::HostRule},
+    host::{
+        evidence::{BRIDGE, CANARY, GUESTS, TUNNELS},
+        host::Host,
+        rule::HostRule,
+    },
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -54,6 +58,10 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     if pair.differs(|host| (&host.versions, host.is_admitted())) {
         // It is a sibling of others.
         of_unadmitted(new, keys);
+    }
+    if pair.differs(|host| [BRIDGE, GUESTS, TUNNELS].map(|check| host.trouble(check).is_some())) {
+        // Whether others are dark depends on how many fail together.
+        keys.extend(new.migrations.keys().copied().map(Key::Migration));
     }
     if pair.differs(|host| host.is_witness().then(|| host.unreached.clone()).filter(|lost| !lost.is_empty()))
     {

@@ -19,7 +19,7 @@ use std::path::Path;
 pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     let (config, digest) = match file {
         Some(path) => {
-            let text = std::fs::read(path).unwrap_or_default();
+            let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
             (said.or(config::read(path)?), lenticular_agent::digest(&text))
         }
         None => (said, String::new()),

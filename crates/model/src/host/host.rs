@@ -427,7 +427,10 @@ impl Host {
 
     /// True if the host has not booted since `other`, its earlier record, and has the same versions.
     pub fn is_unchanged_since(&self, other: &Self) -> bool {
-        self.boot_id == other.boot_id && are_same(&other.versions, &self.versions)
+        // A version that is gone may come back as another one.
+        let gone = |name: &&str| other.versions.contains_key(*name) && !self.versions.contains_key(*name);
+        let same = are_same(&other.versions, &self.versions) && !ADMISSION_VERSIONS.iter().any(gone);
+        self.boot_id == other.boot_id && same
     }
 
     /// Its admission if it proved itself now.

@@ -21,9 +21,6 @@ const FRAME: usize = 42;
 /// The most frames that are read from one tap at a time: a guest may send as many as it likes.
 const FRAMES_MAX: usize = 64;
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
-/// A program of the kernel's packet filter (bpf(4)): loads the type of the frame, and takes the frame if it is ARP.
-const ONLY_ARP: [(u16, u8, u8, u32); 4] =
-    [(0x28, 0, 0, 12), (0x15, 0, 1, 0x0806), (0x06, 0, 0, FRAME as u32), (0x06, 0, 0, 0)];
 /// Ethernet, IPv4, and the lengths of their addresses.
 const ARP_OVER_ETHERNET: [u8; 6] = [0x00, 0x01, 0x08, 0x00, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
@@ -41,6 +38,7 @@ struct Tap {
     port: PortId,
     mac: Mac,
     address: Ipv4Addr,
+    boot: u64,
     socket: OwnedFd,
 }
 
@@ -57,8 +55,10 @@ impl GuestProbes {
         let mut before = std::mem::take(&mut self.taps);
         for guest in guests {
             let Some(address) = first_v4(&guest.port) else { continue };
-            let own = (guest.port.port_id, guest.port.mac, address);
-            let same = before.remove(&guest.server_id).filter(|tap| (tap.port, tap.mac, tap.address) == own);
+            let own = (guest.port.port_id, guest.port.mac, address, guest.boot);
+            let same = before
+                .remove(&guest.server_id)
+                .filter(|tap| (tap.port, tap.mac, tap.address, tap.boot) == own);
             let opened = same.map_or_else(
                 || {
                     // All devices are listed once, and only if a guest is new.
@@ -93,15 +93,17 @@ fn link_addresses() -> BTreeMap<String, LinkAddr> {
 
 impl Tap {
     /// Opens a socket for ARP at a tap.
-    fn open((port, mac, address): (PortId, Mac, Ipv4Addr), device: Option<&LinkAddr>) -> io::Result<Self> {
+    fn open(
+        (port, mac, address, boot): (PortId, Mac, Ipv4Addr, u64),
+        device: Option<&LinkAddr>,
+    ) -> io::Result<Self> {
         let device = device.ok_or(io::ErrorKind::NotFound)?;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        // The tap is in a bridge, so only a socket for all protocols sees what the guest sends. The filter leaves ARP.
+        // The tap is in a bridge, so only a socket for all protocols sees what the guest sends.
         let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(eth::ALL))?;
-        SockRef::from(&socket)
-            .attach_filter(&ONLY_ARP.map(|(code, jt, jf, k)| SockFilter::new(code, jt, jf, k)))?;
+        SockRef::from(&socket).attach_filter(&only_from(mac, address))?;
         nix::sys::socket::bind(socket.as_raw_fd(), device)?;
-        Ok(Self { port, mac, address, socket })
+        Ok(Self { port, mac, address, boot, socket })
     }
 
     fn ask(&self) {
@@ -121,6 +123,31 @@ impl Tap {
         }
         answered
     }
+}
+
+/// A program of the kernel's packet filter (bpf(4)) that takes what [`is_from`] does. Others' frames to the guest would
+/// leave no room for the guest's own.
+fn only_from(Mac([a, b, c, d, e, f]): Mac, address: Ipv4Addr) -> Vec<SockFilter> {
+    const LOAD_WORD: u16 = 0x20;
+    const LOAD_HALF: u16 = 0x28;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let parts = [
+        (LOAD_HALF, 12, u32::from(u16::from_be_bytes(ETHERTYPE_ARP))),
+        (LOAD_WORD, 22, u32::from_be_bytes([a, b, c, d])),
+        (LOAD_HALF, 26, u32::from(u16::from_be_bytes([e, f]))),
+        (LOAD_WORD, 28, address.to_bits()),
+    ];
+    let mut program = Vec::new();
+    for (n, (load, at, wanted)) in parts.into_iter().enumerate() {
+        // A part that differs jumps over the rest, and over the first return.
+        let over = 2 * (parts.len() - n) as u8 - 1;
+        program.push(SockFilter::new(load, 0, 0, at));
+        program.push(SockFilter::new(JUMP_IF_EQUAL, 0, over, wanted));
+    }
+    program.push(SockFilter::new(RETURN, 0, 0, FRAME as u32));
+    program.push(SockFilter::new(RETURN, 0, 0, 0));
+    program
 }
 
 /// The question whether a guest has its address.

@@ -110,7 +110,8 @@ pub fn enforce(
 
 /// Refuses a rule that closes more than goes without saying.
 fn check_extent(rule: &HostRule, effects: &Effects) -> Result<()> {
-    let Effects { unknown, too_much, .. } = effects;
+    let Effects { closes, unknown, too_much } = effects;
+    let unknown: Vec<&HostId> = unknown.iter().filter(|host| closes.contains(host)).collect();
     // Hosts say the version of a package when a rule is about it, so the first rule closes all of them for a moment.
     if let Some(package) = rule.package().filter(|_| !unknown.is_empty()) {
         return Err(Error::conflict(format!(
