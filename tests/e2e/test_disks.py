@@ -93,7 +93,7 @@ def test_a_host_is_checked_when_an_operator_asks(sim):
     shown = json.loads(sim.lenticular("host", "check", "sim-0001", "--wait", "--json"))
     assert shown["checks_done"] == shown["checks_asked"] == before["checks_asked"] + 1
     assert shown["protocol"] == 3 and shown["kernel"] and shown["agent"]
-    assert {check: trouble for check, trouble, _ in shown["checks"]} == dict.fromkeys(["hypervisor", "network", "bridge", "tunnels"])
+    assert {check: trouble for check, trouble, _ in shown["checks"]} == dict.fromkeys(["hypervisor", "network", "bridge", "tunnels", "guests"])
     said = sim.lenticular("host", "check", "sim-0001", "--wait")
     assert "check hypervisor" in said and "passed" in said
     code, said = sim.lenticular("host", "check", "nowhere", ok=False)
