@@ -168,6 +168,8 @@ impl Runtime {
         let mut contact = self.register().await;
         let mut tidy = tokio::time::interval(Duration::from_secs(TIDY_S));
         let mut versions = tokio::time::interval(Duration::from_secs(VERSIONS_S));
+        // They were looked at a moment ago. Which updates wait is known by the next look.
+        versions.reset();
         let mut ask_guests = tokio::time::interval(Duration::from_secs(1));
         ask_guests.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut report_progress = tokio::time::interval(Duration::from_millis(PROGRESS_MS));
