@@ -127,7 +127,7 @@ pub async fn run_qemu(
     transport: Option<Arc<dyn Transport>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
-    let _lock = take_state_dir(&config.state_dir)?;
+    let _lock = take_state_dir(&config.state_dir).await?;
     let unusable = |error: std::io::Error| AgentError::State {
         path: config.state_dir.display().to_string(),
         why: error.to_string(),

@@ -23,7 +23,7 @@ pub async fn power_off(state_dir: &Path, grace: Duration) -> Result<usize, Agent
         why,
         remedy: "Let the one who stops the guests read and write there.",
     };
-    let _lock = take_state_dir(state_dir)?;
+    let _lock = take_state_dir(state_dir).await?;
     let hypervisor = Arc::new(Qemu::new(state_dir, grace).map_err(|e| trouble(e.to_string()))?);
     let guests = hypervisor.list().await?;
     let (never, cancel) = watch::channel(false);

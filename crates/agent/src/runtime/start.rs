@@ -19,11 +19,13 @@ use lenticular_model::{
         fact::Facts,
     },
 };
+use rustix::{fs::FlockOperation, io::Errno};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -187,16 +189,32 @@ fn read(path: &Path, boot_id: &str, parallel_max: usize) -> Result<Core, AgentEr
     }
 }
 
+/// How long an earlier agent has to let the state directory go: the kernel needs up to seconds to close what a killed one
+/// had open.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
+const LET_GO_LOOK: Duration = Duration::from_millis(50);
+
 /// Locks the state directory for this agent, while the file is open.
-pub(crate) fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
+///
+/// # Errors
+/// The directory cannot be used, or another agent works with it and goes on.
+pub(crate) async fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
     let trouble = |why: String, remedy| AgentError::State { path: dir.display().to_string(), why, remedy };
     std::fs::create_dir_all(dir)
         .map_err(|e| trouble(e.to_string(), "Make it, for the agent's user to write."))?;
     let lock = files::create(&dir.join("lock"))
         .map_err(|e| trouble(e.to_string(), "Let the agent's user write there."))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+    let try_lock = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+    let let_go = async {
+        while try_lock() == Err(Errno::WOULDBLOCK) {
+            tokio::time::sleep(LET_GO_LOOK).await;
+        }
+    };
+    // How it ended is seen by one more try: a lock that is held is taken again.
+    let _ = tokio::time::timeout(LET_GO_WITHIN, let_go).await;
+    try_lock().map_err(|error| {
         trouble(
-            format!("it is locked ({e})"),
+            format!("it is locked ({error})"),
             "Another agent works with it: stop that one, or use another directory.",
         )
     })?;
@@ -206,6 +224,19 @@ pub(crate) fn take_state_dir(dir: &Path) -> Result<File, AgentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_waits_for_an_earlier_one_that_ends_and_for_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = take_state_dir(dir.path()).await.unwrap();
+        let refused = take_state_dir(dir.path()).await.unwrap_err().to_string();
+        assert!(refused.contains("Another agent works with it"), "{refused}");
+        let (second, ()) = tokio::join!(take_state_dir(dir.path()), async {
+            tokio::time::sleep(LET_GO_WITHIN / 2).await;
+            drop(first);
+        });
+        second.unwrap();
+    }
 
     #[test]
     fn the_state_of_an_older_version_is_passed_over_and_that_of_a_newer_one_refused() {

@@ -7,7 +7,10 @@
 use crate::core::silence::{AskedGuest, first_v4};
 use lenticular_model::{PortId, ServerId, network::mac::Mac};
 use nix::sys::socket::LinkAddr;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, eth};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, eth},
+};
 use socket2::{SockFilter, SockRef};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,12 +38,12 @@ pub(super) struct GuestProbes {
 
 #[derive(Debug)]
 struct Tap {
-    port: PortId,
-    mac: Mac,
-    address: Ipv4Addr,
-    boot: u64,
+    own: Own,
     socket: OwnedFd,
 }
+
+/// What a tap's socket is for: the port, its addresses, and the boot of the guest, which may have another tap in the next.
+type Own = (PortId, Mac, Ipv4Addr, u64);
 
 impl GuestProbes {
     /// Asks these guests. Returns those that have sent ARP from their address since they were last asked.
@@ -56,24 +59,20 @@ impl GuestProbes {
         for guest in guests {
             let Some(address) = first_v4(&guest.port) else { continue };
             let own = (guest.port.port_id, guest.port.mac, address, guest.boot);
-            let same = before
-                .remove(&guest.server_id)
-                .filter(|tap| (tap.port, tap.mac, tap.address, tap.boot) == own);
-            let opened = same.map_or_else(
-                || {
-                    // All devices are listed once, and only if a guest is new.
-                    let devices = devices.get_or_insert_with(link_addresses);
-                    Tap::open(own, devices.get(&tap_name(own.0)))
-                },
-                Ok,
-            );
-            match opened {
-                Ok(tap) => {
-                    tap.ask();
-                    self.taps.insert(guest.server_id, tap);
-                }
+            let known = before.get(&guest.server_id).is_some_and(|tap| tap.own == own);
+            let tap = match before.remove(&guest.server_id).filter(|_| known) {
+                Some(tap) => Ok(tap),
+                // All devices are listed once, and only if a guest is new.
+                None => Tap::open(own, devices.get_or_insert_with(link_addresses).get(&tap_name(own.0))),
+            };
+            match tap.and_then(Tap::ask) {
+                Ok(tap) => drop(self.taps.insert(guest.server_id, tap)),
                 Err(error) => tracing::debug!(server = %guest.server_id, %error, "a guest cannot be asked"),
             }
+        }
+        if !before.is_empty() {
+            // The kernel takes some 10 ms to close each, and the agent does not wait.
+            tokio::task::spawn_blocking(move || drop(before));
         }
         answered
     }
@@ -93,31 +92,35 @@ fn link_addresses() -> BTreeMap<String, LinkAddr> {
 
 impl Tap {
     /// Opens a socket for ARP at a tap.
-    fn open(
-        (port, mac, address, boot): (PortId, Mac, Ipv4Addr, u64),
-        device: Option<&LinkAddr>,
-    ) -> io::Result<Self> {
+    fn open(own: Own, device: Option<&LinkAddr>) -> io::Result<Self> {
+        let (_, mac, address, _) = own;
         let device = device.ok_or(io::ErrorKind::NotFound)?;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         // The tap is in a bridge, so only a socket for all protocols sees what the guest sends.
         let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(eth::ALL))?;
         SockRef::from(&socket).attach_filter(&only_from(mac, address))?;
         nix::sys::socket::bind(socket.as_raw_fd(), device)?;
-        Ok(Self { port, mac, address, boot, socket })
+        Ok(Self { own, socket })
     }
 
-    fn ask(&self) {
-        // A tap that is down is a guest that does not answer.
-        let _ = rustix::net::send(&self.socket, &question(self.mac, self.address), SendFlags::DONTWAIT);
+    /// Asks the guest. Fails if the tap is gone, so that the next question looks for another one.
+    fn ask(self) -> io::Result<Self> {
+        let (_, mac, address, _) = self.own;
+        match rustix::net::send(&self.socket, &question(mac, address), SendFlags::DONTWAIT) {
+            Err(error @ (Errno::NXIO | Errno::NODEV)) => Err(error.into()),
+            // A tap that is down is a guest that does not answer.
+            _ => Ok(self),
+        }
     }
 
     /// True if the guest has sent ARP from its address.
     fn has_answered(&self) -> bool {
+        let (_, mac, address, _) = self.own;
         let mut answered = false;
         for _ in 0..FRAMES_MAX {
             let mut frame = [0_u8; FRAME];
             match rustix::net::recv(&self.socket, &mut frame, RecvFlags::DONTWAIT) {
-                Ok((length, _)) => answered |= length == FRAME && is_from(&frame, self.mac, self.address),
+                Ok((length, _)) => answered |= length == FRAME && is_from(&frame, mac, address),
                 Err(_) => break,
             }
         }
