@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module in which subprocesses are started")]
 
 use crate::files;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -57,7 +58,8 @@ pub(crate) struct Limits {
     pub memory_mb_and_cpu_s: Option<(u64, u64)>,
 }
 
-/// Runs a program to its end. Returns its standard output.
+/// Runs a program to its end. Returns its standard output. If it does not end in time, or nobody waits for it any more, it
+/// is ended with all its children.
 ///
 /// # Errors
 /// The program is missing, cannot be started, takes too long, or ends with a status other than 0.
@@ -93,7 +95,8 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
         }
         None => tokio::process::Command::new(program),
     };
-    command.args(args).current_dir(dir).kill_on_drop(true);
+    // A group for itself, with which its children end.
+    command.args(args).current_dir(dir).kill_on_drop(true).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The program runs until its end or the deadline.
     let mut child = command.spawn().map_err(|source| match source.kind() {
@@ -103,6 +106,7 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
         std::io::ErrorKind::NotFound => ExecError::Missing(name.clone()),
         _ => ExecError::Start { program: name.clone(), source },
     })?;
+    let group = Group(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         let (stdout, stderr, status) =
@@ -112,6 +116,7 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
     let Ok((stdout, stderr, status)) = tokio::time::timeout(limits.deadline, work).await else {
         return Err(ExecError::TimedOut { program: name, seconds: limits.deadline.as_secs() });
     };
+    group.has_ended();
     // The meaning of its end.
     match status {
         Ok(status) if status.success() => Ok(stdout),
@@ -124,6 +129,25 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
             Err(ExecError::Failed { program: name, status: status.to_string(), code, stdout, stderr })
         }
         Err(source) => Err(ExecError::Start { program: name, source }),
+    }
+}
+
+/// The process group of a program. It is killed if the program does not end in time, or if nobody waits for it any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The program has ended by itself. Nobody has its output open, so a child that it left behind is a daemon.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may be gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
@@ -247,5 +271,29 @@ mod tests {
         let short = Limits { deadline: Duration::from_millis(50), memory_mb_and_cpu_s: None };
         let error = run(&which("sleep").unwrap(), &["600"], short).await.unwrap_err();
         assert!(matches!(error, ExecError::TimedOut { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_nobody_waits_for_any_more_ends_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pids");
+        let script = format!(
+            "sleep 600 & echo $! > {0}.new; echo $$ >> {0}.new; mv {0}.new {0}; wait",
+            file.display()
+        );
+        let args = ["-c", script.as_str()];
+        let limits = Limits { deadline: Duration::from_secs(600), memory_mb_and_cpu_s: None };
+        let (shell, begun) = (which("sh").unwrap(), async {
+            while !file.exists() {
+                tokio::task::yield_now().await;
+            }
+        });
+        tokio::select! {
+            ended = run(&shell, &args, limits) => panic!("it goes on: {ended:?}"),
+            () = begun => {}
+        }
+        let pids = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(pids.lines().count(), 2);
+        crate::testing::all_end(&pids).await;
     }
 }

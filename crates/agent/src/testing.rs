@@ -1,14 +1,16 @@
 //! Shared parts of tests: a guest and its order.
 
 use lenticular_model::{
-    DiskId, ImageId, Incarnation, ProjectId, ServerId, UserId,
+    DiskId, ImageId, Incarnation, NetworkId, PortId, ProjectId, ServerId, UserId,
     compute::{
         flavor::Size,
         server::{BootStyle, Wanted},
     },
 };
-use lenticular_wire::agent::{Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Own, RunGoal};
-use std::collections::BTreeMap;
+use lenticular_wire::agent::{
+    AddressSpec, Base, Content, DiskSpec, GuestAssignment, GuestSpec, Order, Own, PortSpec, RunGoal,
+};
+use std::{collections::BTreeMap, time::Duration};
 
 pub(crate) fn server(n: u8) -> ServerId {
     ServerId::from_random([n; 16])
@@ -16,6 +18,19 @@ pub(crate) fn server(n: u8) -> ServerId {
 
 pub(crate) fn incarnation(n: u8) -> Incarnation {
     Incarnation::from_random([n; 16])
+}
+
+/// A guest's port with these addresses.
+pub(crate) fn port(addresses: Vec<AddressSpec>) -> PortSpec {
+    PortSpec {
+        tag: None,
+        port_id: PortId::from_random([1; 16]),
+        slot: 0,
+        network_id: NetworkId::from_random([2; 16]),
+        mac: "fa:16:3e:00:00:01".parse().unwrap(),
+        mtu: 1442,
+        addresses,
+    }
 }
 
 /// A guest's assignment.
@@ -108,4 +123,19 @@ pub(crate) fn wish(n: u8) -> Wish {
     let GuestAssignment { server_id, generation, boot, guest, .. } = assignment(n);
     let (wanted, boot_style) = (Wanted::Running, BootStyle::Hard);
     Wish { server_id, generation, wanted, boot, boot_style, disk_made: false, guest }
+}
+
+/// Waits until none of these processes runs: the kernel ends a killed process when it runs next.
+pub(crate) async fn all_end(pids: &str) {
+    let goes_on = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+        state.is_some_and(|state| state != "Z")
+    };
+    let ended = async {
+        while pids.lines().any(goes_on) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("all end");
 }

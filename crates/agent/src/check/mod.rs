@@ -11,7 +11,7 @@ mod reboot;
 pub(crate) mod repository;
 pub(crate) mod simulated;
 
-use crate::{Config, driver::Measured, machine};
+use crate::{Config, driver::Measured};
 use lenticular_model::host::{
     evidence::{CLOCK, Evidence, Level, TEXT_BYTES_MAX},
     fact::Facts,
@@ -39,7 +39,6 @@ enum Check {
     Disk(disk::Disk),
     Mounts(mounts::Mounts),
     Reboot,
-    Repository(repository::Repository),
     Plugin(plugin::Plugin),
 }
 
@@ -48,7 +47,6 @@ impl Check {
         match self {
             Self::Disk(disk) => disk.run().await,
             Self::Mounts(mounts) => mounts.run().await,
-            Self::Repository(repository) => repository.run(machine::now()).await,
             Self::Reboot => reboot::check().await,
             Self::Plugin(plugin) => plugin.run().await,
         }
@@ -61,9 +59,7 @@ fn all(config: &Config) -> Vec<(String, Duration, Check)> {
     let disk = Check::Disk(disk::Disk::new(&config.state_dir));
     let built_in =
         [("disk", disk), ("mounts", Check::Mounts(mounts::Mounts::default())), ("reboot", Check::Reboot)];
-    let repository = config.repository.iter().map(|one| ("repository", Check::Repository(one.clone())));
-    let built_in = built_in.into_iter().chain(repository);
-    let built_in = built_in.map(|(name, check)| (name.to_owned(), every, check));
+    let built_in = built_in.into_iter().map(|(name, check)| (name.to_owned(), every, check));
     let plugins = config.checks.iter();
     built_in
         .chain(plugins.map(|(name, plugin)| (name.clone(), plugin.every, Check::Plugin(plugin.clone()))))

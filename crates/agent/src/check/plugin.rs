@@ -20,19 +20,15 @@ pub struct Plugin {
 
 /// The longest text that is kept, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
-/// How long after the deadline the program that ends the plugin may take.
-const MARGIN: Duration = Duration::from_secs(5);
 
 impl Plugin {
     /// Runs the plugin once.
     pub(super) async fn run(&self) -> Verdict {
-        // `timeout` gives the plugin a process group and ends all of it. Its exit code is then 124, or 137 for a kill.
-        let seconds = self.deadline.as_secs().max(1).to_string();
-        let mut args = vec!["--signal=KILL".to_owned(), seconds];
-        args.extend(self.command.iter().cloned());
-        let limits = Limits { deadline: self.deadline + MARGIN, memory_mb_and_cpu_s: None };
-        let ended = exec::run(Path::new("timeout"), &args, limits).await;
-        let name = self.command.first().map_or("the plugin", String::as_str);
+        let Some((program, args)) = self.command.split_first() else {
+            return Some((Level::Unknown, "no program is named".to_owned()));
+        };
+        let limits = Limits { deadline: self.deadline, memory_mb_and_cpu_s: None };
+        let ended = exec::run(Path::new(program), args, limits).await;
         match ended {
             Ok(_) => None,
             Err(ExecError::Failed { code: Some(code @ 1..=3), stdout, .. }) => {
@@ -41,14 +37,13 @@ impl Plugin {
                     2 => Level::Fail,
                     _ => Level::Unknown,
                 };
-                Some((level, first_line(&stdout).unwrap_or_else(|| format!("{name} says nothing"))))
+                Some((level, first_line(&stdout).unwrap_or_else(|| format!("{program} says nothing"))))
             }
-            // `timeout` ends itself with its group.
-            Err(ExecError::Failed { code: None | Some(124 | 137), .. } | ExecError::TimedOut { .. }) => {
-                Some((Level::Unknown, format!("{name} did not end within {} s", self.deadline.as_secs())))
+            Err(ExecError::TimedOut { seconds, .. }) => {
+                Some((Level::Unknown, format!("{program} did not end within {seconds} s")))
             }
-            Err(ExecError::Failed { code: Some(126 | 127), .. }) => {
-                Some((Level::Unknown, format!("{name} cannot be run. Look at the agent's configuration.")))
+            Err(ExecError::Missing(_) | ExecError::Start { .. }) => {
+                Some((Level::Unknown, format!("{program} cannot be run. Look at the agent's configuration.")))
             }
             Err(error) => Some((Level::Unknown, error.to_string())),
         }
@@ -105,17 +100,6 @@ mod tests {
         assert!(level == Level::Unknown && text.contains("did not end within 1 s"), "{text}");
         let pids = std::fs::read_to_string(pids).unwrap();
         assert_eq!(pids.lines().count(), 2);
-        // The kernel ends a killed process when it runs next.
-        let goes_on = |pid: &&str| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
-            state.is_some_and(|state| state != "Z")
-        };
-        let ended = async {
-            while pids.lines().any(|pid| goes_on(&pid)) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("both end");
+        crate::testing::all_end(&pids).await;
     }
 }

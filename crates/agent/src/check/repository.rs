@@ -70,11 +70,11 @@ impl Repository {
         parse(&said).ok_or_else(|| "its first line does not begin with a snapshot's id".to_owned())
     }
 
-    /// Judges the snapshot's age.
-    pub(super) async fn run(&self, now: Timestamp) -> Verdict {
-        match self.snapshot().await {
+    /// The verdict about the snapshot, or about why it is not known.
+    pub(crate) fn judge(&self, snapshot: &Result<Snapshot, String>, now: Timestamp) -> Verdict {
+        match snapshot {
             Err(why) => Some((Level::Unknown, format!("the repository's snapshot is not known: {why}"))),
-            Ok(snapshot) => judge(&snapshot, self.warn_days, now),
+            Ok(snapshot) => judge(snapshot, self.warn_days, now),
         }
     }
 }

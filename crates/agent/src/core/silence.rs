@@ -197,19 +197,10 @@ pub fn first_v4(port: &PortSpec) -> Option<std::net::Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::{NetworkId, PortId};
 
     /// So many guests, which belong to so many projects by turns.
     fn guests(count: u8, projects: u8) -> Vec<AskedGuest> {
-        let port = PortSpec {
-            tag: None,
-            port_id: PortId::from_random([1; 16]),
-            slot: 0,
-            network_id: NetworkId::from_random([2; 16]),
-            mac: "fa:16:3e:00:00:01".parse().unwrap(),
-            mtu: 1442,
-            addresses: Vec::new(),
-        };
+        let port = crate::testing::port(Vec::new());
         let one = |n: u8| AskedGuest {
             server_id: ServerId::from_random([n; 16]),
             project_id: ProjectId::from_random([n % projects; 16]),

@@ -96,7 +96,7 @@ pub(crate) fn ssh_forward(usernet: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::{NetworkId, PortId, SubnetId};
+    use lenticular_model::SubnetId;
     use lenticular_wire::agent::AddressSpec;
 
     fn port(cidr: &str, address: &str, gateway: Option<&str>) -> PortSpec {
@@ -110,15 +110,7 @@ mod tests {
             dns: Vec::new(),
             routes: Vec::new(),
         };
-        PortSpec {
-            tag: None,
-            port_id: PortId::from_random([1; 16]),
-            slot: 0,
-            network_id: NetworkId::from_random([2; 16]),
-            mac: "fa:16:3e:00:00:01".parse().unwrap(),
-            mtu: 1442,
-            addresses: vec![address],
-        }
+        crate::testing::port(vec![address])
     }
 
     #[test]

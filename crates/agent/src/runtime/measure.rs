@@ -195,7 +195,11 @@ impl Runtime {
         ended: Result<(u64, Result<Measured, crate::core::Failure>), tokio::task::JoinError>,
     ) {
         match ended {
-            Ok((number, Ok((facts, evidence)))) => self.core.checked(number, facts, evidence),
+            Ok((number, Ok((facts, evidence)))) => {
+                self.core.checked(number, facts, evidence);
+                // Rules may have named other packages since the check began.
+                self.look_at_versions();
+            }
             Ok((number, Err(failure))) => {
                 let why = evidence(HYPERVISOR, Some(failure.to_string()));
                 self.core.checked(number, Facts::default(), vec![why]);

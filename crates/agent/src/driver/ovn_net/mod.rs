@@ -390,19 +390,10 @@ pub async fn end_own_switch(state_dir: &Path) -> std::io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lenticular_model::NetworkId;
 
     #[test]
     fn a_port_becomes_a_tap_under_its_id() {
-        let port = PortSpec {
-            tag: None,
-            port_id: PortId::from_random([1; 16]),
-            slot: 0,
-            network_id: NetworkId::from_random([2; 16]),
-            mac: "fa:16:3e:00:00:01".parse().unwrap(),
-            mtu: 1442,
-            addresses: Vec::new(),
-        };
+        let port = crate::testing::port(Vec::new());
         let tap = tap_name(port.port_id);
         assert!(tap.len() <= 15, "{tap}");
         let server = crate::testing::server(1);
