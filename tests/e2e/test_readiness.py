@@ -156,7 +156,7 @@ def test_a_rule_that_closes_much_or_means_nothing_is_refused(cloud):
                           ({"effect": "require", "subject": "check:network", "range": ">5"}, "no versions"),
                           ({"reason": ""}, "reason"), ({"link": "javascript:1"}, "link"), ({"zone": "x"}, "no zone x"),
                           ({"aggregate": "x"}, "no aggregate x"), ({"zone": "nova", "aggregate": "x"}, "not about both"),
-                          ({"name": "a b"}, "name"), ({"colour": "red"}, "colour"), ({"subject": "check:x"}, "required")]:
+                          ({"name": "a b"}, "name"), ({"name": "-x"}, "begins with"), ({"draft": True, "dry_run": True}, "leave dry_run out"), ({"colour": "red"}, "colour"), ({"subject": "check:x"}, "required")]:
         answer = cloud.request("POST", RULES, json={**rule, **change})
         assert answer.status_code == 400 and words in answer.text, (change, answer.text)
     assert cloud.request("POST", f"{RULES}/none/remove", json={}).status_code == 404

@@ -122,7 +122,8 @@ pub fn rule(command: &RuleCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         RuleCommand::Remove { name } => {
             let path = format!("/operator/v1/rules/{}/remove", escape(name));
             client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
-            screen.line(&format!("Rule {name} is removed. Hosts that it alone closed take servers again."))
+            screen
+                .line(&format!("Rule {name} is removed. If it alone closed hosts, they take servers again."))
         }
     }
 }
@@ -158,9 +159,10 @@ fn list<W: Write>(rules: &[RuleView], screen: &mut Screen<W>) -> Result<()> {
         dropped(5, "link"),
     ]);
     for rule in rules {
+        let range = if rule.subject.starts_with("check:") { "" } else { &rule.range };
         table.row([
             &rule.name,
-            &format!("{} {} {}", rule.effect, rule.subject, rule.range),
+            format!("{} {} {}", rule.effect, rule.subject, range).trim_end(),
             &closes(rule),
             &rule.reason,
             &rule.scope,
@@ -196,7 +198,11 @@ pub fn some(names: &[String]) -> String {
 
 fn show<W: Write>(effects: &RuleEffects, screen: &mut Screen<W>) -> Result<()> {
     let RuleEffects { rule, added, closes, unknown, too_much } = effects;
-    let verb = if *added && !rule.draft { "closes" } else { "would close" };
+    let verb = match (rule.draft, *added) {
+        (true, _) => "is a draft, and closes nothing. In force, it would close",
+        (false, true) => "closes",
+        (false, false) => "would close",
+    };
     let servers: u64 = closes.iter().map(|host| host.servers).sum();
     let hosts = if closes.len() == 1 { "1 host".to_owned() } else { format!("{} hosts", closes.len()) };
     let there = match (closes.is_empty(), servers) {
@@ -218,7 +224,7 @@ fn show<W: Write>(effects: &RuleEffects, screen: &mut Screen<W>) -> Result<()> {
     }
     if rule.draft {
         screen.line(&format!(
-            "It is a draft, and closes nothing. See `lenticular rule list`, and then: lenticular rule enforce {}",
+            "Hosts may answer within a minute. See `lenticular rule list`, and then: lenticular rule enforce {}",
             rule.name
         ))?;
     } else if !*added {

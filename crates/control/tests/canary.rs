@@ -178,16 +178,24 @@ fn updates(cloud: &mut Cloud, host: HostId, qemu: &str) {
     says(cloud, host, Facts { versions, ..Facts::default() }, Evidence::new(BRIDGE, None));
 }
 
-#[test]
-fn an_update_of_all_hosts_closes_one_of_them_and_all_prove_themselves_again() {
+/// A rule requires canaries, and all hosts have passed one.
+fn proven() -> Cloud {
     let mut cloud = cloud();
-    let hosts = cloud.hosts.clone();
-    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.2"));
+    for host in cloud.hosts.clone() {
+        updates(&mut cloud, host, "10.0.2");
+    }
     require(&mut cloud);
-    for host in hosts.clone() {
+    for host in cloud.hosts.clone() {
         step(&mut cloud, host);
         ends(&mut cloud, host, None);
     }
+    cloud
+}
+
+#[test]
+fn an_update_of_all_hosts_closes_one_of_them_and_all_prove_themselves_again() {
+    let mut cloud = proven();
+    let hosts = cloud.hosts.clone();
     assert_eq!(open(&cloud.state).len(), 3);
 
     // All get another QEMU at once. The first one is closed; the others keep their proofs, and are due at once.
@@ -229,15 +237,38 @@ fn an_update_of_all_hosts_closes_one_of_them_and_all_prove_themselves_again() {
 }
 
 #[test]
-fn a_canary_that_began_before_an_update_proves_nothing_after_it() {
-    let mut cloud = cloud();
+fn a_host_that_failed_proves_itself_again_at_once_after_a_change() {
+    let mut cloud = proven();
     let hosts = cloud.hosts.clone();
-    hosts.iter().for_each(|host| updates(&mut cloud, *host, "10.0.2"));
-    require(&mut cloud);
-    for host in hosts.clone() {
-        step(&mut cloud, host);
-        ends(&mut cloud, host, None);
+    for host in &hosts {
+        step(&mut cloud, *host);
+        cloud.run(|txn| run_canary(txn, &admin(), *host)).unwrap();
+        ends(&mut cloud, *host, Some("step 'resume' failed"));
     }
+    assert!(open(&cloud.state).is_empty());
+    // All of them wait for ten minutes, and so does nobody else's change.
+    updates(&mut cloud, hosts[0], "10.0.3");
+    step(&mut cloud, hosts[0]);
+    assert!(cloud.state.hosts[&hosts[0]].runs_canary(Timestamp(cloud.at)));
+    step(&mut cloud, hosts[1]);
+    assert!(!cloud.state.hosts[&hosts[1]].runs_canary(Timestamp(cloud.at)));
+}
+
+#[test]
+fn a_version_that_is_gone_for_a_moment_is_a_change() {
+    let mut cloud = proven();
+    let host = cloud.hosts[0];
+    let versions = Some(Default::default());
+    says(&mut cloud, host, Facts { versions, ..Facts::default() }, Evidence::new(BRIDGE, None));
+    assert_eq!(open(&cloud.state).len(), 2, "it may come back as another one");
+    updates(&mut cloud, host, "10.0.3");
+    assert_eq!(open(&cloud.state).len(), 2);
+}
+
+#[test]
+fn a_canary_that_began_before_an_update_proves_nothing_after_it() {
+    let mut cloud = proven();
+    let hosts = cloud.hosts.clone();
     let last = hosts[2];
     let admin = admin();
     cloud.run(|txn| run_canary(txn, &admin, last)).unwrap();

@@ -26,6 +26,9 @@ pub async fn list(ctx: Ctx) -> Handled {
 pub async fn add(ctx: Ctx, Message(ask): Message<RuleAsk>) -> Handled {
     policy::check(&ctx.caller, Action::HostRuleWrite, None)?;
     let new = read(&ctx.state, &ask)?;
+    if ask.draft && ask.dry_run {
+        return Err(Error::invalid("A draft shows what it would close: leave dry_run out.").into());
+    }
     if ask.dry_run {
         let (would_be, effects) = rule::preview(&ctx.state, &ctx.caller, &new)?;
         return json(200, &answer(&ctx.state, &would_be, false, effects));

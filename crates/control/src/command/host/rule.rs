@@ -99,7 +99,9 @@ pub fn enforce(
     if !rule.draft {
         return Err(Error::conflict(format!("Rule {id} is in force already.")));
     }
-    let rule = HostRule { draft: false, updated_at: Some(txn.now), ..HostRule::clone(rule) };
+    // Who puts it in force answers for it.
+    let user_id = caller.user_id;
+    let rule = HostRule { draft: false, user_id, updated_at: Some(txn.now), ..HostRule::clone(rule) };
     let effects = effects(txn, &rule);
     if !yes_close {
         check_extent(&rule, &effects)?;
@@ -124,8 +126,8 @@ fn check_extent(rule: &HostRule, effects: &Effects) -> Result<()> {
     match too_much.is_empty() {
         true => Ok(()),
         false => Err(Error::conflict(format!(
-            "The rule closes too much: {}. Nothing was changed. Look at what it closes with --dry-run or --draft, and \
-             repeat this with --yes-close if it is meant.",
+            "The rule closes too much: {}. Nothing was changed. See what it would close as a draft (--draft, and \
+             `lenticular rule list`), and repeat this with --yes-close if it is meant.",
             too_much.join("; ")
         ))),
     }
@@ -177,10 +179,13 @@ fn name(state: &State, new: &NewRule) -> HostRuleId {
 }
 
 fn check(state: &State, new: &NewRule) -> Result<()> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if new.name.len() > 64 || !new.name.chars().all(is_name) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    // A command line takes what begins with a hyphen for an option.
+    let begins = |name: &str| name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_name = |name: &str| name.len() <= 64 && begins(name) && name.chars().all(fits);
+    if !new.name.is_empty() && !is_name(&new.name) {
         return Err(Error::invalid(
-            "A rule's name has at most 64 letters, digits, hyphens, underscores and dots.",
+            "A rule's name has at most 64 letters, digits, hyphens, underscores and dots, and begins with a letter or a digit.",
         ));
     }
     if state.host_rules.contains_key(&HostRuleId::from(new.name.as_str())) {
