@@ -1,6 +1,8 @@
-//! Structured logs: lines for people at a terminal, JSON otherwise. `LENTICULAR_LOG` sets the level.
+//! Structured logs of a serving process, and its run: lines for people at a terminal, JSON otherwise. `LENTICULAR_LOG` sets
+//! the level.
 
-use std::io::IsTerminal;
+use anyhow::Result;
+use std::{future::Future, io::IsTerminal, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error.
@@ -14,11 +16,17 @@ pub(crate) fn start() {
     let _ = if std::io::stderr().is_terminal() { logs.compact().try_init() } else { logs.json().try_init() };
 }
 
-/// Starts logging, and makes the runtime of a serving process.
+/// How long a look at a disk that hangs may hold the process at its end.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Starts the logs, and works on the process's task until the task ends.
 ///
 /// # Errors
-/// The system gives no threads.
-pub(crate) fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// The task failed, or its threads cannot be started.
+pub(crate) fn run<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
     start();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(task);
+    runtime.shutdown_timeout(END_WITHIN);
+    done
 }

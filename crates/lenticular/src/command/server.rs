@@ -15,7 +15,7 @@ use std::path::Path;
 /// The control plane cannot start, or the store was lost.
 pub(crate) fn run(path: &Path) -> Result<()> {
     let config: ServerConfig = config::read(path)?;
-    logging::start_runtime()?.block_on(async {
+    logging::run(async {
         let stop = stop::on_signal();
         let data = DataDir::open(&config.data)?;
         let options = Options {

@@ -73,7 +73,7 @@ const AGENT_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The cloud cannot start, or the store was lost.
 pub(crate) fn run(data: &Path, args: &UpArgs) -> Result<()> {
-    logging::start_runtime()?.block_on(up(data, args))
+    logging::run(up(data, args))
 }
 
 async fn up(data: &Path, args: &UpArgs) -> Result<()> {
