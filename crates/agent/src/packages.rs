@@ -105,8 +105,8 @@ impl Known {
 }
 
 async fn read_dpkg(updates: impl Future<Output = Option<(u32, u32)>>) -> Known {
-    match tokio::fs::read_to_string(DPKG_STATUS).await {
-        Ok(text) => known(&installed(&text), PackageFormat::Dpkg, updates.await),
+    match tokio::fs::read(DPKG_STATUS).await {
+        Ok(bytes) => known(&installed(&String::from_utf8_lossy(&bytes)), PackageFormat::Dpkg, updates.await),
         Err(error) => {
             tracing::warn!(path = DPKG_STATUS, %error, "the packages cannot be read");
             Known::default()

@@ -19,7 +19,7 @@ use lenticular_model::{
     host::{
         canary::{self, ENDS_WITHIN_S, RETRIED_AFTER_S},
         evidence::{CANARY, Finding, Level},
-        host::Host,
+        host::{Canaries, Host},
     },
 };
 
@@ -60,11 +60,16 @@ pub fn order(txn: &mut Txn<'_>, host: &Host) -> u64 {
 /// When the host has to run one; `None` means now.
 fn due(host: &Host) -> Option<Timestamp> {
     let found = host.evidence.get(CANARY)?;
-    let outdated = host.canaries.outdated.filter(|_| host.has_outdated_proof());
-    let after_s = match found.has_passed() {
-        true if outdated.is_some_and(|outdated| host.canaries.ended <= outdated) => return None,
-        true if outdated.is_none() => canary::renewed_after_s(host.id),
-        _ => RETRIED_AFTER_S,
+    let Canaries { ended, outdated, .. } = host.canaries;
+    let after_s = if !found.has_passed() {
+        RETRIED_AFTER_S
+    } else if !host.has_outdated_proof() {
+        canary::renewed_after_s(host.id)
+    } else if outdated.is_none_or(|outdated| ended > outdated) {
+        // It was tried since the change, and could not be run.
+        RETRIED_AFTER_S
+    } else {
+        return None;
     };
     Some(host.canaries.ended_at?.plus_s(after_s))
 }

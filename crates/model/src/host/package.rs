@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const PACKAGE: &str = "package:";
 
 /// The most packages whose versions a host reports: as many as there may be rules.
-pub const RULED_MAX: usize = 200;
+pub const PACKAGES_MAX: usize = 200;
 
 /// The longest name of a package, in bytes.
 const NAME_BYTES_MAX: usize = 128;

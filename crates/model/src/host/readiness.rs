@@ -74,10 +74,12 @@ pub fn lines(state: &State, class: &HostClass) -> Vec<Line> {
     lines
 }
 
-/// The check that shows that the hosts of a class are dark; `None` if they are not. A host whose own switch does not answer
-/// is dark, and so is one whose guests fell silent together. A host that no other host answers is dark if another one, which reaches others, misses it too: else the others
-/// may be the cause. If the tunnels of many hosts fail together, the network between them is the cause, and closing all of
-/// them helps nobody.
+/// The check that shows that the hosts of a class are dark; `None` if they are not.
+///
+/// - A host whose own switch does not answer is dark, and so is one whose guests fell silent together.
+/// - A host that no other host answers is dark if another one, which reaches others, misses it too: else the others may be
+///   the cause.
+/// - If the tunnels or the guests of many hosts fail together, the cause is elsewhere, and closing all of them helps nobody.
 fn darkness(state: &State, class: &HostClass) -> Option<&'static str> {
     if class.fails(BRIDGE) {
         return Some(BRIDGE);

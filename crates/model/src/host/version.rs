@@ -1,6 +1,6 @@
 //! Versions of software on hosts: their order, as the host's distribution has it, and ranges of versions.
 
-use super::package::{RULED_MAX, package_of};
+use super::package::{PACKAGES_MAX, package_of};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{cmp::Ordering, collections::BTreeMap, fmt, str::FromStr};
@@ -258,7 +258,7 @@ pub fn sane(versions: BTreeMap<String, String>) -> BTreeMap<String, String> {
     };
     let (packages, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
         versions.into_iter().filter(is_sane).partition(|(name, _)| package_of(name).is_some());
-    others.into_iter().take(VERSIONS_MAX).chain(packages.into_iter().take(RULED_MAX)).collect()
+    others.into_iter().take(VERSIONS_MAX).chain(packages.into_iter().take(PACKAGES_MAX)).collect()
 }
 
 /// True if a distribution may have this text as a version.

@@ -7,7 +7,7 @@ use lenticular_model::{
         candidate::Availability,
         evidence::{CANARY, HYPERVISOR, NETWORK},
         host::Host,
-        package::{PACKAGE, RULED_MAX, check_package},
+        package::{PACKAGE, PACKAGES_MAX, check_package},
         readiness,
         rule::{Effect, HostRule, Scope, Subject, VERSION_NAMES, check_link, check_reason},
         version::Range,
@@ -49,8 +49,8 @@ pub struct Effects {
     pub too_much: Vec<String>,
 }
 
-/// The most rules: each placement looks at all of them.
-const RULES_MAX: usize = RULED_MAX;
+/// The most rules: each placement looks at all of them, and each may name another package.
+const RULES_MAX: usize = PACKAGES_MAX;
 
 /// The rule as it would be, and what it would change.
 ///
