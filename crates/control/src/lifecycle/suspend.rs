@@ -38,13 +38,19 @@ pub fn set_paused(txn: &mut Txn<'_>, server: &Server) {
     });
 }
 
-/// The host has saved the guest's memory.
-pub fn set_suspended(txn: &mut Txn<'_>, server: &Server) {
+/// The host has saved the guest's memory. `failed` is what the host could not do since.
+pub fn set_suspended(txn: &mut Txn<'_>, server: &Server, failed: Option<&FailedAttempt>) {
+    let could_not_resume =
+        failed.is_some_and(|failed| failed.attempt == Attempt::Resume { boot: server.boot });
     match server.wanted {
         Wanted::Suspended => {}
         // The host tells next why the guest could not go on.
         Wanted::Running if server.task.as_ref().is_some_and(|task| task.action == OperationKind::Resume) => {
             return;
+        }
+        // It was told to go on, without a request of its owner, and cannot: it stays suspended.
+        Wanted::Running | Wanted::Paused if could_not_resume => {
+            txn.update::<Server>(&server.id, |s| s.wanted = Wanted::Suspended);
         }
         // The attempt was given up, and the host had completed it: the guest goes on with its memory.
         Wanted::Running | Wanted::Paused => {

@@ -122,6 +122,11 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
 
 /// A report of the present boot.
 fn observe_present(txn: &mut Txn<'_>, server: &Server, seen: &Observation, made: bool) {
+    // The record is older than the boot, because the store was restored. The next boot needs a higher number.
+    let server = &Server { boot: seen.boot.max(server.boot), ..server.clone() };
+    if txn.servers.get(&server.id).is_some_and(|known| known.boot < seen.boot) {
+        txn.update::<Server>(&server.id, |known| known.boot = seen.boot);
+    }
     match &seen.observed {
         // The host does not know yet that the server is now its own.
         ObservedState::Receiving { .. }
@@ -132,7 +137,7 @@ fn observe_present(txn: &mut Txn<'_>, server: &Server, seen: &Observation, made:
         ObservedState::Running { ssh_forward, paused } => {
             saw_running(txn, server, ssh_forward.clone(), *paused, seen.memory_lost.clone());
         }
-        ObservedState::Suspended => suspend::set_suspended(txn, server),
+        ObservedState::Suspended => suspend::set_suspended(txn, server, seen.failed_attempt.as_ref()),
         ObservedState::Stopped { why } => saw_stopped(txn, server, *why),
         ObservedState::Failed { message, details, .. } if shelf::never_came(txn, server, made) => {
             shelf::go_back(txn, server, message, details);
