@@ -5,6 +5,7 @@ use crate::{
     client::{Client, escape},
     cloud,
     enrol::{self, EnrolCommand},
+    plan::{StartArgs, drain},
     table::{Screen, Table, always, dropped},
 };
 use anyhow::{Context, Result};
@@ -102,6 +103,19 @@ pub enum HostCommand {
         /// Its name.
         name: String,
     },
+    /// Moves all servers of a host away, and keeps new ones from it. See `lenticular plan show`.
+    Drain {
+        /// Its name.
+        name: String,
+        /// How, and how fast.
+        #[command(flatten)]
+        args: StartArgs,
+    },
+    /// Ends a drain, if one is under way: the host takes servers again. Nothing is moved back.
+    Undrain {
+        /// Its name.
+        name: String,
+    },
     /// Overrules one line of a host's readiness (see `host show`) for a time: the host takes servers.
     Override {
         /// Its name.
@@ -174,22 +188,17 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
             let path = format!("/operator/v1/hosts/{}/admit", escape(name));
             show(&client.post::<HostDetail>(&path, &AdmitAsk { reason: reason.clone() })?, &mut screen)
         }
-        HostCommand::Label { name, labels } => {
-            let split = |label: &String| {
-                let (name, value) = label.split_once('=').with_context(|| {
-                    format!("'{label}' is no label: write NAME=VALUE, or NAME= to remove it")
-                })?;
-                anyhow::Ok((name.to_owned(), value.to_owned()))
-            };
-            let ask = LabelAsk { labels: labels.iter().map(split).collect::<Result<_>>()? };
-            let path = format!("/operator/v1/hosts/{}/labels", escape(name));
-            show(&client.post::<HostDetail>(&path, &ask)?, &mut screen)
-        }
+        HostCommand::Label { name, labels } => label(&client, name, labels, &mut screen),
         HostCommand::Cordon { name, reason } => {
             cordon(&client, name, &CordonAsk { cordoned: true, reason: reason.clone() }, &mut screen)
         }
         HostCommand::Uncordon { name } => {
             cordon(&client, name, &CordonAsk { cordoned: false, reason: None }, &mut screen)
+        }
+        HostCommand::Drain { name, args } => drain(&client, name, args, &mut screen),
+        HostCommand::Undrain { name } => {
+            let path = format!("/operator/v1/hosts/{}/undrain", escape(name));
+            list(&[client.post::<HostDetail>(&path, &serde_json::json!({}))?.host], &mut screen)
         }
         HostCommand::GiveUp { disk } => {
             let path = format!("/operator/v1/disks/{}/give-up", escape(disk));
@@ -278,6 +287,19 @@ fn need_passed(host: &HostDetail, canary: u64) -> Result<()> {
         )),
     }
     .into())
+}
+
+/// Sets labels, each `NAME=VALUE`.
+fn label<W: Write>(client: &Client, name: &str, labels: &[String], screen: &mut Screen<W>) -> Result<()> {
+    let split = |label: &String| {
+        let (name, value) = label
+            .split_once('=')
+            .with_context(|| format!("'{label}' is no label: write NAME=VALUE, or NAME= to remove it"))?;
+        anyhow::Ok((name.to_owned(), value.to_owned()))
+    };
+    let ask = LabelAsk { labels: labels.iter().map(split).collect::<Result<_>>()? };
+    let path = format!("/operator/v1/hosts/{}/labels", escape(name));
+    show(&client.post::<HostDetail>(&path, &ask)?, screen)
 }
 
 fn cordon<W: Write>(client: &Client, name: &str, ask: &CordonAsk, screen: &mut Screen<W>) -> Result<()> {

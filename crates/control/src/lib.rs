@@ -9,6 +9,7 @@ pub mod command;
 pub mod lifecycle;
 pub mod observe;
 pub mod orders;
+pub mod plan;
 pub mod quota;
 pub mod reconcile;
 pub mod schedule;

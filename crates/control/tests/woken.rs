@@ -44,7 +44,7 @@ impl Cloud {
     }
 
     fn reconcile(&mut self, key: Key) -> Option<Timestamp> {
-        self.run(|txn| Ok(reconcile(key, txn))).unwrap()
+        self.run(|txn| Ok(reconcile(key.clone(), txn))).unwrap()
     }
 }
 
@@ -53,15 +53,15 @@ fn a_move_that_waits_for_its_target_ends_when_the_target_falls_silent() {
     let mut cloud = Cloud::new();
     let id = cloud.run(|txn| migrate::live_migrate(txn, &admin(), server_id(), Some("b"))).unwrap();
     let (target, key) = (cloud.hosts[1], Key::Migration(id));
-    let due = cloud.reconcile(key).unwrap();
+    let due = cloud.reconcile(key.clone()).unwrap();
     assert!(due > Timestamp(cloud.at).plus_s(600), "nothing is looked at before it is due");
     let now = Timestamp(cloud.at);
     let other = cloud.hosts[2];
     let silent =
         |host| move |txn: &mut Txn<'_>| assert!(txn.update::<Host>(&host, |h| h.silent_since = Some(now)));
     assert_eq!(cloud.woken_by(Kind::Host, other, silent(other)), [Key::Host(other)].into());
-    assert_eq!(cloud.woken_by(Kind::Host, target, silent(target)), [Key::Host(target), key].into());
-    cloud.reconcile(key);
+    assert_eq!(cloud.woken_by(Kind::Host, target, silent(target)), [Key::Host(target), key.clone()].into());
+    cloud.reconcile(key.clone());
     assert!(cloud.server().ticket.is_none(), "the move has ended");
 }
 
@@ -75,14 +75,14 @@ fn a_restored_server_is_lost_when_the_last_host_that_may_have_it_is() {
         })
         .unwrap();
     let key = Key::Server(server_id());
-    assert_eq!(cloud.reconcile(key), None);
+    assert_eq!(cloud.reconcile(key.clone()), None);
     assert_eq!(cloud.server().restored, Some(Restored::Unheard));
     for (n, host) in cloud.hosts.clone().into_iter().enumerate() {
         let caller: Caller = admin();
         let keys =
             cloud.woken_by(Kind::Host, host, |txn| fence::fence(txn, &caller, host, true, None).unwrap());
         assert!(keys.contains(&key));
-        cloud.reconcile(key);
+        cloud.reconcile(key.clone());
         assert_eq!(cloud.server().restored.is_none(), n == 2, "all three hosts must be lost");
     }
     assert_eq!(cloud.server().status(), "ERROR");

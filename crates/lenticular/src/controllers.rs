@@ -86,12 +86,13 @@ fn try_out(store: &Store, now: Timestamp, key: Key) -> Trial {
 }
 
 async fn step(store: &Store, clock: &Clock, queue: &mut Queue, key: Key) {
-    if let Trial::Settled(wake) = try_out(store, clock(), key) {
+    if let Trial::Settled(wake) = try_out(store, clock(), key.clone()) {
         queue.wake(key, wake);
         return;
     }
-    let cause = Cause { actor: "controller".to_owned(), request_id: String::new(), why: why(key) };
-    match store.transact(cause, move |txn| Ok(reconcile(key, txn))).await {
+    let cause = Cause { actor: "controller".to_owned(), request_id: String::new(), why: why(&key) };
+    let again = key.clone();
+    match store.transact(cause, move |txn| Ok(reconcile(again, txn))).await {
         Ok(wake) => queue.wake(key, wake),
         Err(error) => {
             tracing::warn!(%error, key = ?key, "a controller's step could not be committed; it is tried again");

@@ -27,7 +27,10 @@ use command::{
     up::{self, UpArgs},
 };
 use config::AgentConfig;
-use lenticular_cli::{CloudArgs, HostCommand, ProjectCommand, RuleCommand, ServerCommand, Unsuccessful};
+use lenticular_cli::{
+    CloudArgs, HostCommand, PlanCommand, ProjectCommand, RuleCommand, ServerCommand, StartArgs, Unsuccessful,
+    WhichArgs,
+};
 use std::{path::PathBuf, process::ExitCode};
 
 /// An allocator that returns memory: the system's allocator keeps the memory that many threads once used for
@@ -94,6 +97,25 @@ enum Command {
         #[command(subcommand)]
         command: RuleCommand,
     },
+    /// Moves the servers of a project, of an aggregate or of a list to another aggregate, a few at a time.
+    Move {
+        #[command(flatten)]
+        which: WhichArgs,
+        #[command(flatten)]
+        args: StartArgs,
+    },
+    /// Shows plans that move servers, pauses, resumes and ends them.
+    Plan {
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Stops all plans at once: no move begins until `lenticular thaw`.
+    Freeze {
+        /// The reason. It is shown with every plan.
+        reason: String,
+    },
+    /// Ends the freeze of all plans.
+    Thaw,
     /// Answers questions about hosts, adds, fences and retires them.
     Host {
         #[command(subcommand)]
@@ -138,6 +160,10 @@ fn run(cli: Cli) -> Result<()> {
         Command::Project { command } => lenticular_cli::project(&command, &cli.cloud, &mut out),
         Command::Status { json } => lenticular_cli::status(json, &cli.cloud, &mut out),
         Command::Rule { command } => lenticular_cli::rule(&command, &cli.cloud, &mut out),
+        Command::Move { which, args } => lenticular_cli::move_servers(&which, &args, &cli.cloud, &mut out),
+        Command::Plan { command } => lenticular_cli::plan(&command, &cli.cloud, &mut out),
+        Command::Freeze { reason } => lenticular_cli::freeze(Some(&reason), &cli.cloud, &mut out),
+        Command::Thaw => lenticular_cli::freeze(None, &cli.cloud, &mut out),
         Command::Host { command } => lenticular_cli::host(&command, &cli.cloud, &mut out),
     }
 }

@@ -249,6 +249,8 @@ name_id! {
     EnrolmentId;
     /// A rule about hosts: its name.
     HostRuleId;
+    /// A plan: what it does, and the number of the commit that started it.
+    PlanId;
     /// SHA-256 of a join token's secret, in hex.
     JoinTokenId;
     /// A single record of its kind, such as the cloud's own settings.

@@ -34,6 +34,7 @@ use crate::{
     },
     image::{Image, ImageMember},
     network::{network::Network, port::Port, security_group::SecurityGroup, subnet::Subnet},
+    ops::{freeze::Freeze, plan::Plan, plan_step::PlanStep},
     quota::{Quota, Usage},
 };
 use imbl::OrdMap;
@@ -98,6 +99,8 @@ pub struct Index {
     pub(crate) host_aggregates: Links<HostId, AggregateId>,
     /// Server groups of a project.
     pub(crate) project_server_groups: Links<ProjectId, ServerGroupId>,
+    /// Steps of a plan that are not over, by `<plan>/<number>`.
+    pub(crate) plan_steps: Texts<ServerId>,
     /// Servers of a server group.
     pub(crate) server_group_members: Links<ServerGroupId, ServerId>,
     /// Servers in the order of Nova's listings.
@@ -469,6 +472,15 @@ impl Indexed for Disk {
 }
 
 impl Indexed for DiskCopy {}
+impl Indexed for Plan {}
+impl Indexed for Freeze {}
+
+impl Indexed for PlanStep {
+    fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {
+        let text = |step: &Self| (step.index_text().into(), step.id);
+        index.plan_steps.set(old.map(text), new.map(text));
+    }
+}
 
 impl Indexed for Server {
     fn index(index: &mut Index, seq: u64, old: Option<&Self>, new: Option<&Self>) {

@@ -14,6 +14,7 @@ pub mod image;
 pub mod index;
 mod lock;
 pub mod network;
+pub mod ops;
 pub mod policy;
 pub mod quota;
 pub mod record;

@@ -344,6 +344,8 @@ actions! {
         HostEnrol "lenticular:hosts:enrol" Admin;
         HostRetire "lenticular:hosts:retire" Admin;
         HostRuleWrite "lenticular:rules:write" Admin;
+        PlanWrite "lenticular:plans:write" Operator;
+        PlanLoosen "lenticular:plans:loosen" Admin;
         HostOverride "lenticular:hosts:override" Admin;
         HostAdmit "lenticular:hosts:admit" Admin;
         ProjectPurge "lenticular:projects:purge" Admin;

@@ -204,6 +204,9 @@ kinds! {
         Enrolment "enrolment" Hot crate::host::enrolment::Enrolment, crate::EnrolmentId, enrolments;
         JoinToken "join_token" Hot crate::host::enrolment::JoinToken, crate::JoinTokenId, join_tokens;
         HostRule "host_rule" Hot crate::host::rule::HostRule, crate::HostRuleId, host_rules;
+        Plan "plan" Hot crate::ops::plan::Plan, crate::PlanId, plans;
+        PlanStep "plan_step" Hot crate::ops::plan_step::PlanStep, crate::ServerId, plan_steps;
+        Freeze "freeze" Hot crate::ops::freeze::Freeze, crate::SingletonId, freezes;
         Heartbeat "heartbeat" Volatile crate::host::host::Heartbeat, crate::HostId, heartbeats;
         Aggregate "aggregate" Hot crate::compute::aggregate::Aggregate, crate::AggregateId, aggregates;
         ServerGroup "server_group" Hot crate::compute::server_group::ServerGroup, crate::ServerGroupId, server_groups;
@@ -243,6 +246,10 @@ kinds! {
         PastOperation "past_operation";
         /// A migration that ended, under `<start, 20 digits>/<migration id>`.
         PastMigration "past_migration";
+        /// A plan that ended, under `<start, 20 digits>/<plan id>`.
+        PastPlan "past_plan";
+        /// A step of a plan that is over, under `<plan id>/<number, 12 digits>`.
+        PastPlanStep "past_plan_step";
         /// A deleted server in its last version, under its id.
         PastServer "past_server";
         /// A deleted image, under its id, so that the id is never given to another image.

@@ -3,6 +3,7 @@
 
 use crate::{
     client::Known,
+    plans,
     self_report::unknown_of,
     usage,
     world::{BEGIN, World, note},
@@ -53,6 +54,9 @@ impl World {
             }
             if *kind == Kind::Host {
                 self.check_canaries(after, commit.at);
+            }
+            if *kind == Kind::Migration {
+                self.check_plan_move((before, after), id, commit.at);
             }
             if *kind != Kind::Server {
                 continue;
@@ -384,6 +388,9 @@ impl World {
         }
         if let Some(copy) = state.disks.values().find(|disk| disk.fate() == Some(&Fate::Doomed)) {
             return Some(format!("a disk that {} left behind stands", self.known_name(copy.server_id)));
+        }
+        if let Some(what) = plans::unfinished(state, self.clock()) {
+            return Some(what);
         }
         let busy = self.hosts.iter().find(|h| h.agent.as_ref().is_none_or(|a| !a.is_quiet(state)));
         busy.map(|host| format!("{} is at work", host.name))

@@ -7,8 +7,11 @@ use crate::{
 };
 use lenticular_control::command::compute::server_create::{Networks, NewServers};
 use lenticular_model::{
-    DiskId, FlavorId, ImageId, ProjectId, ServerId, UserId,
-    compute::server::{BootStyle, Condition},
+    DiskId, FlavorId, HostId, ImageId, ProjectId, ServerId, UserId,
+    compute::{
+        maintenance::MAINTENANCE,
+        server::{BootStyle, Condition},
+    },
     error::{Error, Kind},
     host::host::Intent,
     policy::{Caller, RoleLevel, Scope},
@@ -138,32 +141,55 @@ impl World {
                 let port = self.rng.pick(&ports).map(|p| p.id);
                 port.map(|id| (ClientRequest::Readdress(id), RoleLevel::Member))
             }
-            _ => {
-                let hosts: Vec<_> = self.plane.published.hosts.keys().copied().collect();
-                let host = self.rng.pick(&hosts).copied()?;
-                let reason = Some("the operator looks at it".to_owned());
-                if self.rng.chance(300) {
-                    return admin(ClientRequest::Check(host));
-                }
-                if self.rng.chance(150) {
-                    let rules = &self.plane.published.host_rules;
-                    return admin(match rules.is_empty() {
-                        true if self.rng.chance(400) => ClientRequest::RequireCanary,
-                        true if self.rng.chance(400) => {
-                            ClientRequest::Draft(format!("1.{}", self.rng.range(0, 2)))
-                        }
-                        false if rules.values().any(|rule| rule.draft) => ClientRequest::Enforce,
-                        true => ClientRequest::Deny(format!("6.1.{}", self.rng.range(0, 2))),
-                        false => ClientRequest::Allow,
-                    });
-                }
-                let enable = self.rng.chance(600);
-                admin(ClientRequest::Intent(
-                    host,
-                    if enable { Intent::Enabled } else { Intent::Disabled { reason } },
-                ))
-            }
+            _ => Some((self.operator_acts()?, RoleLevel::Admin)),
         }
+    }
+
+    /// An operator acts on hosts, rules or plans.
+    fn operator_acts(&mut self) -> Option<ClientRequest> {
+        let hosts: Vec<_> = self.plane.published.hosts.keys().copied().collect();
+        let host = self.rng.pick(&hosts).copied()?;
+        let reason = Some("the operator looks at it".to_owned());
+        if self.rng.chance(300) {
+            return Some(ClientRequest::Check(host));
+        }
+        if self.rng.chance(150) {
+            let rules = &self.plane.published.host_rules;
+            return Some(match rules.is_empty() {
+                true if self.rng.chance(400) => ClientRequest::RequireCanary,
+                true if self.rng.chance(400) => ClientRequest::Draft(format!("1.{}", self.rng.range(0, 2))),
+                false if rules.values().any(|rule| rule.draft) => ClientRequest::Enforce,
+                true => ClientRequest::Deny(format!("6.1.{}", self.rng.range(0, 2))),
+                false => ClientRequest::Allow,
+            });
+        }
+        if self.rng.chance(300) {
+            return Some(self.about_plans(host));
+        }
+        let enable = self.rng.chance(600);
+        Some(ClientRequest::Intent(host, if enable { Intent::Enabled } else { Intent::Disabled { reason } }))
+    }
+
+    /// Starts, stops, resumes or ends plans.
+    fn about_plans(&mut self, host: HostId) -> ClientRequest {
+        let state = &self.plane.published;
+        let closed = state.hosts.values().find(|host| !host.is_enabled()).map(|host| host.id);
+        let stopped = state.freeze().is_some() || state.plans.values().any(|plan| !plan.is_running());
+        match (self.rng.range(0, 100), closed) {
+            (0..=39, _) if stopped => ClientRequest::ResumePlans,
+            (0..=54, _) => ClientRequest::Drain(host),
+            (55..=84, Some(closed)) => ClientRequest::Undrain(closed),
+            (85..=92, _) => ClientRequest::PausePlans,
+            (93..=95, _) => ClientRequest::Freeze,
+            _ => ClientRequest::Drain(host),
+        }
+    }
+
+    /// An owner mostly says nothing about maintenance.
+    fn some_metadata(&mut self) -> BTreeMap<String, String> {
+        let words = ["live", "cold", "stop", "none"];
+        let word = self.rng.chance(200).then(|| words[self.rng.index(words.len())]);
+        word.map(|word| (MAINTENANCE.to_owned(), word.to_owned())).into_iter().collect()
     }
 
     /// Lets a guest stand still, or go on; or makes a backup of it.
@@ -187,6 +213,7 @@ impl World {
 
     /// A request for servers of this flavor.
     pub(crate) fn create(&mut self, flavor: &str, count: u32, host: Option<usize>) -> ClientRequest {
+        let metadata = if self.faulty { self.some_metadata() } else { BTreeMap::new() };
         ClientRequest::Create(Box::new(NewServers {
             name: "guest".to_owned(),
             description: None,
@@ -200,7 +227,7 @@ impl World {
             nic_tags: Vec::new(),
             disk_tag: None,
             files: Vec::new(),
-            metadata: BTreeMap::new(),
+            metadata,
             tags: Default::default(),
             config_drive: false,
             zone: None,

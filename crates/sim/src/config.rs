@@ -95,6 +95,8 @@ names! {
         IgnoresRules "ignores-rules";
         /// Commands do not know which hosts are dark.
         IgnoresDark "ignores-dark";
+        /// Plans move as many servers at once as there are.
+        PlansHurry "plans-hurry";
         /// The scheduler ignores server groups.
         IgnoresGroups "ignores-groups";
         /// The control plane confirms tombstones by itself.

@@ -57,11 +57,19 @@ enum Act {
     StayHome,
     /// The server's own host takes none.
     LeaveHome,
+    /// The server's own host is drained.
+    Drain,
+    /// Its drain ends.
+    Undrain,
 }
 
 /// The required end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
+    /// The guest is elsewhere, as it was before.
+    Leaves,
+    LeavesStanding,
+    LeavesPaused,
     Runs,
     Stands,
     Paused,
@@ -172,6 +180,14 @@ operations! {
     "delete while it is suspended": [Create], Suspend, on "saving the memory" Delete => Gone;
     "delete while it is resumed": [Create, Suspend], Resume, on "resuming" Delete => Gone;
     "migrate what was resumed": [Create, Suspend, Resume], Migrate => Runs;
+    "drain": [Create], Drain => Leaves;
+    "drain what stands": [Create, Stop], Drain => LeavesStanding;
+    "drain what is paused": [Create, Pause], Drain => LeavesPaused;
+    "drain what is soft-deleted": [Create, SoftDelete], Drain => SoftDeleted;
+    "drain what is suspended": [Create, Suspend], Drain => Suspended;
+    "drain what moved here": [Create, LiveMigrate, LiveMigrate], Drain => Runs;
+    "delete while it is drained": [Create], Drain, on "sending" Delete => Gone;
+    "undrain while it is drained": [Create], Drain, on "sending" Undrain => Runs;
     "delete while it comes back": [Create, Shelve], Unshelve, on "preparing the disk" Delete => Gone;
 }
 
@@ -300,6 +316,13 @@ impl World {
         let server = self.plane.published.servers.keys().next().copied();
         let id = server.unwrap_or_else(|| ServerId::from_random([0; 16]));
         let ask = match act {
+            Act::Drain | Act::Undrain => {
+                let Some(home) = self.hosts[HOME].id else { return };
+                match act {
+                    Act::Drain => ClientRequest::Drain(home),
+                    _ => ClientRequest::Undrain(home),
+                }
+            }
             Act::Create => self.create("wide", 1, Some(HOME)),
             Act::Start => ClientRequest::Start(id),
             Act::Stop => ClientRequest::Stop(id),
@@ -367,7 +390,16 @@ impl World {
         let is = server.map(|server| server.condition);
         // A guest whose memory was lost with its host's starts anew.
         let restarted = matches!(disturbance, Disturbance::Dies(.., Who::Host));
+        let home = self.hosts[HOME].id;
+        let left = server.is_some_and(|server| server.host_id.is_some() && server.host_id != home);
+        // A host that booted an older kernel takes no servers, and then no host may be left for the server.
+        let waits = restarted && !self.plane.published.plans.is_empty();
+        let left = left && self.plane.published.plans.is_empty() || waits;
         let right = match end {
+            End::Leaves => left && is == Some(Condition::Active),
+            End::LeavesStanding => left && is == Some(Condition::Stopped),
+            End::LeavesPaused if restarted && is == Some(Condition::Active) => left,
+            End::LeavesPaused => left && is == Some(Condition::Paused),
             End::Paused | End::Suspended if restarted && is == Some(Condition::Active) => true,
             End::Runs => is == Some(Condition::Active),
             End::Stands => is == Some(Condition::Stopped),

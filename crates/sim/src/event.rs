@@ -71,6 +71,18 @@ pub(crate) enum ClientRequest {
     RequireCanary,
     /// Removes all rules.
     Allow,
+    /// Starts a plan that moves all servers of this host away.
+    Drain(HostId),
+    /// Ends the drain of this host.
+    Undrain(HostId),
+    /// Pauses all plans that run.
+    PausePlans,
+    /// Resumes all plans that do not run, and ends the freeze.
+    ResumePlans,
+    /// Freezes all plans.
+    Freeze,
+    /// Has its plan leave a server where it is.
+    Skip(ServerId),
 }
 
 impl ClientRequest {
@@ -102,7 +114,13 @@ impl ClientRequest {
             Self::Unshelve(_) => "unshelve",
             Self::Readdress(_) => "readdress",
             Self::Intent(_, Intent::Enabled) => "enable host",
-            Self::Intent(_, Intent::Disabled { .. }) => "disable host",
+            Self::Intent(_, Intent::Disabled { .. } | Intent::Draining { .. }) => "disable host",
+            Self::Drain(_) => "drain host",
+            Self::Undrain(_) => "undrain host",
+            Self::PausePlans => "pause plans",
+            Self::ResumePlans => "resume plans",
+            Self::Freeze => "freeze plans",
+            Self::Skip(_) => "skip a server",
             Self::Check(_) => "check host",
             Self::Deny(_) => "deny a kernel",
             Self::Draft(_) => "draft a rule about a package",
@@ -145,7 +163,13 @@ impl ClientRequest {
             | Self::Draft(_)
             | Self::Enforce
             | Self::RequireCanary
-            | Self::Allow => None,
+            | Self::Allow
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::PausePlans
+            | Self::ResumePlans
+            | Self::Freeze
+            | Self::Skip(_) => None,
         }
     }
 }

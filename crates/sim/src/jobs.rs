@@ -19,13 +19,14 @@ use lenticular_control::{
         host::{host as command_host, rule},
         image,
         network::port,
+        ops::plan::{self, NewGoal, NewPlan},
     },
     lifecycle::{self, archive, network::group_build, upload},
     observe::host,
     reconcile::{self, Key},
 };
 use lenticular_model::{
-    Cause, FlavorId, HostId, HostRuleId, ImageId, PortId, ServerId, Timestamp, Txn,
+    Cause, FlavorId, HostId, HostRuleId, ImageId, PlanId, PortId, ServerId, Timestamp, Txn,
     compute::{
         flavor::{Flavor, Size},
         server::{Server, Wanted},
@@ -43,6 +44,7 @@ use lenticular_model::{
     identity::Project,
     image::{Data, Visibility},
     network::port::Port,
+    ops::{limits::Limits, plan::Plan},
     policy::{Caller, RoleLevel, Scope},
 };
 use lenticular_store::Job;
@@ -72,7 +74,7 @@ pub(crate) fn job<'j>(todo: &'j Todo, done: &'j RefCell<Done>, mutation: Option<
     let cause = cause(todo);
     let run: lenticular_store::Run<'j> = match todo {
         Todo::Reconcile(key) => Box::new(move |txn| {
-            done.borrow_mut().wake = reconcile::reconcile(*key, txn);
+            done.borrow_mut().wake = reconcile_plans_too(key, txn, mutation);
             if let (Some(Mutation::BuriesEarly), Key::Server(id)) = (mutation, key) {
                 bury_early(txn, *id);
             }
@@ -85,11 +87,22 @@ pub(crate) fn job<'j>(todo: &'j Todo, done: &'j RefCell<Done>, mutation: Option<
     Job { cause, run }
 }
 
+/// Runs a controller. The broken rule: plans know no limits.
+fn reconcile_plans_too(key: &Key, txn: &mut Txn<'_>, mutation: Option<Mutation>) -> Option<Timestamp> {
+    if let (Key::Plan(id), Some(Mutation::PlansHurry)) = (key, mutation)
+        && txn.plans.get(id).is_some_and(|plan| plan.limits == Limits::default())
+    {
+        let hurry = Limits { per_host: 99, per_zone: 99, between_servers_s: 0, ..Limits::default() };
+        txn.update::<Plan>(id, |plan| plan.limits = hurry);
+    }
+    reconcile::reconcile(key.clone(), txn)
+}
+
 fn cause(todo: &Todo) -> Cause {
     let host =
         |name: &dyn std::fmt::Display, why: &str| (format!("host/{name}"), String::new(), why.to_owned());
     let (actor, request_id, why) = match todo {
-        Todo::Reconcile(key) => ("controller".to_owned(), String::new(), reconcile::why(*key)),
+        Todo::Reconcile(key) => ("controller".to_owned(), String::new(), reconcile::why(key)),
         Todo::Request(request) => match &**request {
             Request::Register(_, said) => host(&said.host_name, "host registration"),
             Request::Poll(poll) => host(&poll.host_id, "heartbeat"),
@@ -234,7 +247,49 @@ fn run_ask(
             let rules: Vec<HostRuleId> = txn.host_rules.keys().cloned().collect();
             rules.iter().try_for_each(|id| rule::remove(txn, caller, id))
         }
+        ClientRequest::Drain(_)
+        | ClientRequest::Undrain(_)
+        | ClientRequest::PausePlans
+        | ClientRequest::ResumePlans
+        | ClientRequest::Freeze
+        | ClientRequest::Skip(_) => run_plan(txn, caller, ask),
         life => run_life(txn, caller, life),
+    }
+}
+
+/// Requests of operators about plans.
+fn run_plan(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<()> {
+    let named = |txn: &Txn<'_>, runs: bool| -> Vec<PlanId> {
+        txn.plans.values().filter(|plan| plan.is_running() == runs).map(|plan| plan.id.clone()).collect()
+    };
+    match ask {
+        ClientRequest::Drain(host) => {
+            let new = NewPlan {
+                goal: NewGoal::Drain(*host),
+                to: None,
+                reason: "a new kernel".to_owned(),
+                limits: Limits::default(),
+                loosened: None,
+                deadline_s: None,
+            };
+            plan::start(txn, caller, &new).map(drop)
+        }
+        ClientRequest::Skip(server) => {
+            let step = txn.plan_steps.get(server).ok_or_else(|| Error::not_found("Server", server))?;
+            let id = step.plan_id.clone();
+            plan::skip(txn, caller, (&id, *server), Some("its disk is away".to_owned()))
+        }
+        ClientRequest::Undrain(host) => plan::undrain(txn, caller, *host),
+        ClientRequest::PausePlans => named(txn, true)
+            .iter()
+            .try_for_each(|id| plan::pause(txn, caller, id, "the operator looks at it")),
+        ClientRequest::ResumePlans => {
+            if txn.freeze().is_some() {
+                plan::thaw(txn, caller)?;
+            }
+            named(txn, false).iter().try_for_each(|id| plan::resume(txn, caller, id, (None, None)))
+        }
+        _ => plan::freeze(txn, caller, "the operator looks at it"),
     }
 }
 

@@ -31,6 +31,7 @@ mod moves;
 mod network;
 mod old_agent;
 mod plane;
+mod plans;
 mod real;
 pub mod rng;
 pub mod run;

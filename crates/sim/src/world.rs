@@ -14,7 +14,7 @@ use crate::{
     trace::Trace,
     usage::Usage,
 };
-use lenticular_model::{HostId, ServerId, Timestamp};
+use lenticular_model::{HostId, PlanId, ServerId, Timestamp};
 use std::collections::BTreeMap;
 
 /// The beginning of every run.
@@ -59,6 +59,8 @@ pub struct World {
     pub(crate) commits: u64,
     /// The servers to check for forbidden copies.
     pub(crate) look: Look,
+    /// When each plan last began a move.
+    pub(crate) plan_begins: BTreeMap<PlanId, Timestamp>,
     /// The usage of each host.
     pub(crate) usage: Usage,
     /// The index of each host in the world.
@@ -92,6 +94,7 @@ impl World {
             steps: 0,
             commits: 0,
             look: Look::default(),
+            plan_begins: BTreeMap::new(),
             usage: Usage::new(),
             host_numbers: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -251,6 +254,7 @@ impl World {
     /// Ends the run once everything has been at rest twice in a row.
     fn look(&mut self) {
         (0..self.hosts.len()).for_each(|n| self.update_agent(n));
+        self.resume_plans();
         let restless = self.restless();
         match restless {
             None => self.at_rest += 1,

@@ -128,3 +128,8 @@ fn a_registration_before_the_state_is_saved_is_noticed() {
 fn facts_that_are_forgotten_are_noticed() {
     assert_noticed(Mutation::ForgetsFacts, &[6]);
 }
+
+#[test]
+fn plans_without_limits_are_noticed() {
+    assert_noticed(Mutation::PlansHurry, &[7]);
+}

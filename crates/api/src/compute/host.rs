@@ -67,6 +67,7 @@ pub async fn zones_detail(ctx: Ctx) -> Handled {
 pub(super) fn service_of(ctx: &Ctx, host: &Host) -> Value {
     let reason = match &host.intent {
         Intent::Disabled { reason } => reason.clone(),
+        Intent::Draining { plan_id } => Some(format!("being drained by plan {plan_id}")),
         Intent::Enabled => readiness::refusal_of_host(&ctx.state, host),
     };
     json!({"host": host.name, "id": service_id(ctx, host), "disabled_reason": reason})

@@ -2,7 +2,7 @@
 
 use crate::{ctx::Ctx, fault::Handled, operator::find, respond::json};
 use axum::extract::Path;
-use lenticular_control::schedule::{self, Moves, RequestSpec, Verdict};
+use lenticular_control::schedule::{self, Moves, Planned, RequestSpec, Verdict};
 use lenticular_model::{Kind, compute::server::Server, error::Error};
 use lenticular_wire::operator::{Explanation, HostWord, Refusal, WeigherView};
 
@@ -18,7 +18,13 @@ pub async fn explain(ctx: Ctx, Path(text): Path<String>) -> Handled {
     })?;
     let verdict: Verdict = serde_json::from_str(&doc).map_err(Error::internal)?;
     // On its own host, the server already has its resources.
-    let moves = server.host_id.map(|from| Moves { from, live: false, may_stay: true, has: server.size });
+    let moves = server.host_id.map(|from| Moves {
+        from,
+        live: false,
+        may_stay: true,
+        has: server.size,
+        planned: Planned::default(),
+    });
     let words =
         schedule::explain(&ctx.state, &RequestSpec { moves, ..RequestSpec::of_server(&ctx.state, &server) });
     let most = ctx.query.number("hosts")?.unwrap_or(EXPLAINED_HOSTS) as usize;

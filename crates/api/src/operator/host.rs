@@ -3,7 +3,7 @@
 use super::readiness::{admitted, lines};
 use crate::{body::Message, ctx::Ctx, fault::Handled, operator::disk, respond::json};
 use axum::extract::Path;
-use lenticular_control::command::host::host as command;
+use lenticular_control::command::{host::host as command, ops::plan};
 use lenticular_model::{
     EnrolmentId, HostId, State, Txn,
     compute::server::Server,
@@ -89,6 +89,12 @@ pub async fn label(ctx: Ctx, Path(name): Path<String>, Message(ask): Message<Lab
     change(&ctx, &name, (200, &why), |txn, caller, id| command::label(txn, caller, id, ask.labels)).await
 }
 
+/// `POST /operator/v1/hosts/{host}/undrain`
+pub async fn undrain(ctx: Ctx, Path(name): Path<String>) -> Handled {
+    let why = format!("undrain host {name}");
+    change(&ctx, &name, (200, &why), plan::undrain).await
+}
+
 /// Runs a command on the host of this name, and answers with the host as it is then.
 async fn change(
     ctx: &Ctx,
@@ -111,6 +117,7 @@ pub fn view(state: &State, host: &Host) -> HostView {
         _ if host.fence.is_some() => ("off", host.fence.as_ref().map(|f| format!("since {}", f.at.iso()))),
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
+        (Intent::Draining { plan_id }, ..) => ("draining", Some(format!("by plan {plan_id}"))),
         (_, _, Some(trouble)) => ("out of order", Some(trouble.to_owned())),
         _ => match readiness::of_host(state, host).into_iter().find(|line| !line.overruled) {
             Some(line) => ("not ready", Some(line.text)),

@@ -6,6 +6,7 @@ mod explain;
 pub mod fence;
 mod host;
 mod journal;
+mod plan;
 mod project;
 mod readiness;
 mod route;
@@ -22,8 +23,9 @@ use lenticular_model::{
 };
 use lenticular_wire::operator::{
     AdmitAsk, CordonAsk, DiskView, EnforceAsk, EnrolAsk, EnrolToken, Explanation, FenceAsk, HostDetail,
-    HostView, JournalLine, LabelAsk, Nothing, OverrideAsk, PurgeAsk, Purged, RestoreAsk, RetireAsk,
-    RetiredView, RuleAsk, RuleEffects, RuleView, StatusView, Where,
+    HostView, JournalLine, LabelAsk, Nothing, OverrideAsk, PlanAsk, PlanView, PurgeAsk, Purged, ReasonAsk,
+    RestoreAsk, ResumeAsk, RetireAsk, RetiredView, RuleAsk, RuleEffects, RuleView, SkipAsk, StatusView,
+    Where,
 };
 use route::Route;
 use std::sync::Arc;
@@ -39,6 +41,38 @@ async fn openapi(_: axum::extract::State<App>) -> Handled {
 }
 
 fn table() -> Vec<Route> {
+    host_routes().into_iter().chain(plan_routes()).collect()
+}
+
+fn plan_routes() -> Vec<Route> {
+    vec![
+        Route::get("list_plans", "/operator/v1/plans", plan::list)
+            .query("all", "boolean", "True to see plans that ended, too.")
+            .lists::<PlanView>("Plans, the newest first."),
+        Route::post("start_plan", "/operator/v1/plans", plan::start)
+            .asks::<PlanAsk>()
+            .answers::<PlanView>(201, "A plan that moves servers; with dry_run what it would do."),
+        Route::get("show_plan", "/operator/v1/plans/{plan}", plan::show)
+            .answers::<PlanView>(200, "A plan, its steps, and its pace."),
+        Route::post("pause_plan", "/operator/v1/plans/{plan}/pause", plan::pause)
+            .asks::<ReasonAsk>()
+            .answers::<PlanView>(200, "A plan begins no more moves."),
+        Route::post("resume_plan", "/operator/v1/plans/{plan}/resume", plan::resume)
+            .asks::<ResumeAsk>()
+            .answers::<PlanView>(200, "A plan that was paused or halted goes on."),
+        Route::post("skip_server", "/operator/v1/plans/{plan}/skip", plan::skip)
+            .asks::<SkipAsk>()
+            .answers::<PlanView>(200, "A plan leaves a server where it is, or no longer does."),
+        Route::post("abort_plan", "/operator/v1/plans/{plan}/abort", plan::abort)
+            .answers::<PlanView>(200, "A plan ends before it is done."),
+        Route::post("freeze_plans", "/operator/v1/freeze", plan::freeze)
+            .asks::<ReasonAsk>()
+            .answers::<Nothing>(200, "No plan begins a move any more."),
+        Route::post("thaw_plans", "/operator/v1/thaw", plan::thaw).answers::<Nothing>(200, "Plans go on."),
+    ]
+}
+
+fn host_routes() -> Vec<Route> {
     vec![
         Route::get("describe", "/operator/v1/openapi.json", openapi).tells_everyone("This document."),
         Route::get("where_server", "/operator/v1/servers/{server}/where", server::whereabouts)
@@ -85,6 +119,8 @@ fn table() -> Vec<Route> {
         Route::post("label_host", "/operator/v1/hosts/{host}/labels", host::label)
             .asks::<LabelAsk>()
             .answers::<HostDetail>(200, "A host has other labels."),
+        Route::post("undrain_host", "/operator/v1/hosts/{host}/undrain", host::undrain)
+            .answers::<HostDetail>(200, "A host's drain ends, and the host takes servers again."),
         Route::get("status", "/operator/v1/status", status::show)
             .answers::<StatusView>(200, "Which hosts take servers, and why others do not."),
         Route::get("list_rules", "/operator/v1/rules", rule::list)

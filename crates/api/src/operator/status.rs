@@ -53,7 +53,7 @@ fn status(state: &State, now: Timestamp) -> StatusView {
     }
 }
 
-/// What happens to many hosts together, and which hosts could not renew their proof.
+/// What happens to many hosts together, which hosts could not renew their proof, and which plans do not go on.
 fn events(state: &State, now: Timestamp) -> Vec<String> {
     let zones: BTreeSet<&str> = state.hosts.values().map(|host| host.zone.as_str()).collect();
     let cut_off = zones.iter().filter_map(|zone| {
@@ -92,7 +92,14 @@ fn events(state: &State, now: Timestamp) -> Vec<String> {
             outdated.join(", ")
         )
     });
-    cut_off.chain(silent).chain(stale).chain(outdated).collect()
+    let frozen = state
+        .freeze()
+        .map(|freeze| format!("All plans are frozen since {}: {}", freeze.created_at.iso(), freeze.reason));
+    let stopped = state
+        .plans
+        .values()
+        .filter_map(|plan| Some(format!("Plan {} is {}: {}", plan.id, plan.phase.name(), plan.phase.why()?)));
+    cut_off.chain(silent).chain(stale).chain(outdated).chain(frozen).chain(stopped).collect()
 }
 
 #[cfg(test)]

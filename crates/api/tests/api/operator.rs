@@ -7,7 +7,7 @@ use crate::{
     world::World,
 };
 use axum::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DOCUMENT: &str = "/operator/v1/openapi.json";
 
@@ -66,13 +66,67 @@ async fn answers_are_as_described() {
     let read: Vec<&String> =
         described.filter(|path| *path != DOCUMENT && !schema_of_answer(&document, path).is_null()).collect();
     assert!(read.len() >= 6, "{read:?}");
+    let drain = json!({"drain": "host-1", "anyway": true});
+    let plan = world.cloud.call(Method::POST, "/operator/v1/plans").json(&drain).succeeds().await;
+    let plan = plan["name"].as_str().expect("a name");
     for path in read {
         for server in ["server", "huge", "moved", "moving"] {
             let one = path.replace("{server}", world.id(server)).replace("{host}", "host-1");
+            let one = one.replace("{plan}", plan);
             let answer = world.cloud.get(&one).succeeds().await;
             assert_eq!(check(&document, schema_of_answer(&document, path), &answer, &one), Ok(()));
         }
     }
     let refused = world.cloud.get("/operator/v1/hosts/nowhere").send().await;
     assert_eq!(check(&document, &document["components"]["schemas"]["Error"], &refused.body, "error"), Ok(()));
+}
+
+#[tokio::test]
+async fn a_plan_is_previewed_started_stopped_and_read_after_its_end() {
+    let world = World::new().await;
+    let (cloud, plans) = (&world.cloud, "/operator/v1/plans");
+    let post = async |path: &str, body: Value| cloud.call(Method::POST, path).json(&body).send().await;
+    // A preview starts nothing.
+    let preview = post(plans, json!({"drain": "host-1", "dry_run": true})).await;
+    assert_eq!((preview.status, &preview.body["phase"]), (200, &json!("preview")));
+    let steps = preview.body["steps"].as_array().expect("steps").len();
+    assert!(steps > 0 && cloud.get(plans).succeeds().await == json!([]));
+    // Neither do requests that contradict themselves.
+    for (body, status) in [
+        (json!({}), 400),
+        (json!({"drain": "host-1", "project": "demo"}), 400),
+        (json!({"drain": "host-1", "limits": {"per_host": 0}}), 400),
+        (json!({"drain": "host-1", "limits": {"per_host": -1}}), 400),
+        (json!({"drain": "host-1", "speed": 9}), 400),
+        (json!({"drain": "nowhere"}), 404),
+        (json!({"drain": "host-1", "to": "nowhere"}), 404),
+    ] {
+        let answer = post(plans, body.clone()).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+    }
+    // A plan runs, pauses, goes on, and ends; then it is in the store alone.
+    let started = post(plans, json!({"drain": "host-1", "anyway": true, "reason": "a new kernel"})).await;
+    assert_eq!((started.status, &started.body["phase"]), (201, &json!("running")));
+    let path = format!("{plans}/{}", started.body["name"].as_str().expect("a name"));
+    assert_eq!(cloud.get("/operator/v1/hosts/host-1").succeeds().await["state"], "draining");
+    let paused = post(&format!("{path}/pause"), json!({"reason": "lunch"})).await;
+    assert_eq!((&paused.body["phase"], &paused.body["why"]), (&json!("paused"), &json!("lunch")));
+    let status = cloud.get("/operator/v1/status").succeeds().await;
+    assert!(status["events"].to_string().contains("is paused: lunch"), "{status}");
+    post("/operator/v1/freeze", json!({"reason": "the network"})).await;
+    assert_eq!(post(&format!("{path}/resume"), json!({})).await.body["phase"], "frozen");
+    assert_eq!(cloud.call(Method::POST, "/operator/v1/thaw").send().await.status, 200);
+    assert_eq!(cloud.call(Method::POST, format!("{path}/abort")).send().await.body["phase"], "aborted");
+    let over = cloud.get(&path).succeeds().await;
+    assert_eq!(
+        (&over["reason"], over["steps"].as_array().map(Vec::len)),
+        (&json!("a new kernel"), Some(steps))
+    );
+    assert_eq!(over["steps"][0]["state"], "dropped");
+    let all = cloud.get(format!("{plans}?all=true")).succeeds().await;
+    assert_eq!((all[0]["phase"].as_str(), cloud.get(plans).succeeds().await), (Some("aborted"), json!([])));
+    assert_eq!(
+        cloud.call(Method::POST, "/operator/v1/hosts/host-1/undrain").send().await.body["state"],
+        "up"
+    );
 }

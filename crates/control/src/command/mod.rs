@@ -7,4 +7,5 @@ pub mod identity;
 pub mod image;
 pub mod image_member;
 pub mod network;
+pub mod ops;
 pub mod quota;

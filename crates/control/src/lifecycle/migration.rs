@@ -1,8 +1,8 @@
 //! Migrations: their begin, their end, and the effects of their hosts' reports.
 
-use crate::lifecycle::{condition, disk, operation, ports};
+use crate::lifecycle::{condition, disk, operation, plan, ports};
 use lenticular_model::{
-    HostId, Kind, MigrationId, ServerId, Timestamp, Txn,
+    HostId, Kind, MigrationId, PlanId, ServerId, Timestamp, Txn,
     compute::{
         disk::{Fate, KEPT_S},
         migration::{
@@ -33,6 +33,8 @@ pub struct Move {
     pub purpose: Purpose,
     /// The flavor of the guest at the target.
     pub snapshot: FlavorSnapshot,
+    /// The plan that moves it.
+    pub plan_id: Option<PlanId>,
 }
 
 /// Opens a ticket. The caller has checked that the server may move and that the target fits.
@@ -43,7 +45,7 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     let from = server.host_id.ok_or_else(|| Error::conflict("The server is on no host."))?;
     let action = match plan.purpose {
         Purpose::LiveMigrate => OperationKind::LiveMigrate,
-        Purpose::Migrate | Purpose::Evacuate => OperationKind::Migrate,
+        Purpose::Migrate | Purpose::Evacuate | Purpose::Relocate => OperationKind::Migrate,
         Purpose::Resize => OperationKind::Resize,
         Purpose::Revert => OperationKind::RevertResize,
     };
@@ -88,6 +90,7 @@ pub fn record(
         project_id: server.project_id,
         user_id: by.map(|c| c.user_id),
         request_id: by.map(|c| c.request_id.clone()).unwrap_or_default(),
+        plan_id: plan.plan_id.clone(),
         purpose: plan.purpose,
         mode: plan.mode,
         from,
@@ -107,6 +110,7 @@ pub fn record(
 pub fn finish(txn: &mut Txn<'_>, id: MigrationId, phase: Phase) {
     let Some(migration) = txn.delete::<Migration>(&id) else { return };
     let migration = Migration { phase, updated_at: Some(txn.now), ..Migration::clone(&migration) };
+    plan::on_move_ended(txn, &migration);
     txn.delete::<Progress>(&id);
     txn.put_cold(Kind::PastMigration, migration.past_key(), migration);
 }

@@ -39,6 +39,11 @@ pub fn reconcile(id: MigrationId, txn: &mut Txn<'_>) -> Option<Timestamp> {
     // A move back to the former host, or to another size at home, is no new place.
     let is_new = current.purpose != Purpose::Revert && ticket.to != current.from;
     let refusal = txn.hosts.get(&ticket.to).filter(|_| is_new);
+    if let Some(plan) = refusal.and_then(|host| txn.drain_of_host(host.id)).map(|plan| plan.id.clone()) {
+        let why = format!("The target host {} is being drained by plan {plan}.", current.to_name);
+        migration::fail(txn, &server, why);
+        return None;
+    }
     if let Some(why) = refusal.and_then(|host| readiness::refusal_of_host(txn, host)) {
         migration::fail(txn, &server, format!("The target host {} is {why}", current.to_name));
         return None;

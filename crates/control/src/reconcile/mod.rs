@@ -5,20 +5,21 @@
 mod disk;
 mod host;
 mod migration;
+mod plan;
 mod restored_server;
 mod server;
 mod woken;
 
 pub use woken::woken;
 
-use lenticular_model::{DiskId, HostId, Kind, MigrationId, ServerId, State, Timestamp, Txn};
+use lenticular_model::{DiskId, HostId, Kind, MigrationId, PlanId, ServerId, State, Timestamp, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The controllers: the key of each, the table of its records, and its step.
 macro_rules! controllers {
     ($($(#[$doc:meta])* $name:ident($id:ty), $text:literal, $table:ident => $step:path;)*) => {
         /// The record that a controller is called for.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Key {
             $($(#[$doc])* $name($id),)*
         }
@@ -32,7 +33,7 @@ macro_rules! controllers {
         }
 
         /// The journal's text for a controller's commit.
-        pub fn why(key: Key) -> String {
+        pub fn why(key: &Key) -> String {
             match key {
                 $(Key::$name(id) => format!(concat!("reconcile ", $text, " {}"), id),)*
             }
@@ -40,7 +41,7 @@ macro_rules! controllers {
 
         fn all(state: &State) -> BTreeSet<Key> {
             let mut keys = BTreeSet::new();
-            $(keys.extend(state.$table.keys().copied().map(Key::$name));)*
+            $(keys.extend(state.$table.keys().cloned().map(Key::$name));)*
             keys
         }
     };
@@ -53,6 +54,8 @@ controllers! {
     Server(ServerId), "server", servers => server::reconcile;
     /// A migration.
     Migration(MigrationId), "migration", migrations => migration::reconcile;
+    /// A plan.
+    Plan(PlanId), "plan", plans => plan::reconcile;
     /// A disk that a server left behind.
     Disk(DiskId), "disk", disks => disk::reconcile;
 }
@@ -78,8 +81,8 @@ impl Queue {
 
     /// The next key that is due at `now`.
     pub fn next(&mut self, now: Timestamp) -> Option<Key> {
-        while let Some((time, key)) = self.times.first().copied().filter(|(time, _)| *time <= now) {
-            self.times.remove(&(time, key));
+        while self.times.first().is_some_and(|(time, _)| *time <= now) {
+            let Some((_, key)) = self.times.pop_first() else { break };
             self.wakes.remove(&key);
             self.ready.insert(key);
         }
@@ -94,10 +97,10 @@ impl Queue {
     /// Notes when a key wants to be called again.
     pub fn wake(&mut self, key: Key, at: Option<Timestamp>) {
         if let Some(old) = self.wakes.remove(&key) {
-            self.times.remove(&(old, key));
+            self.times.remove(&(old, key.clone()));
         }
         if let Some(at) = at {
-            self.wakes.insert(key, at);
+            self.wakes.insert(key.clone(), at);
             self.times.insert((at, key));
         }
     }

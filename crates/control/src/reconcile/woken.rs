@@ -12,6 +12,7 @@ use lenticular_model::{
         host::Host,
         rule::HostRule,
     },
+    ops::plan_step::PlanStep,
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -36,7 +37,19 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
                 keys.extend(new.hosts.keys().copied().map(Key::Host));
             }
         }
-        Kind::Migration => keys.extend(own::<Migration>(id).map(Key::Migration)),
+        Kind::Migration => {
+            keys.extend(own::<Migration>(id).map(Key::Migration));
+            // A move that ended makes room for others.
+            keys.extend(running_plans(new));
+        }
+        Kind::Plan => keys.extend([Key::Plan(id.into())]),
+        Kind::PlanStep => {
+            let steps = Pair::<PlanStep>::of(old, new, id);
+            keys.extend(
+                steps.iter().flat_map(|(_, pair)| pair.each()).map(|step| Key::Plan(step.plan_id.clone())),
+            );
+        }
+        Kind::Freeze => keys.extend(running_plans(new)),
         Kind::Disk => {
             let left = Pair::<Disk>::of(old, new, id)
                 .filter(|(_, pair)| pair.each().any(|disk| disk.left.is_some()));
@@ -44,6 +57,10 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
         }
         _ => {}
     }
+}
+
+fn running_plans(state: &State) -> impl Iterator<Item = Key> {
+    state.plans.values().filter(|plan| plan.is_running()).map(|plan| Key::Plan(plan.id.clone()))
 }
 
 fn own<R: Record>(id: &str) -> Option<R::Id> {
@@ -68,9 +85,9 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         // Others are dark by its word, or no longer.
         keys.extend(new.migrations.keys().copied().map(Key::Migration));
     }
-    if pair
-        .differs(|host| (host.is_up(), host.is_admitted(), &host.versions, &host.overrides, &host.evidence))
-    {
+    let closes = |host: &Host| (host.is_up(), host.intent.clone(), host.is_admitted(), host.labels.clone());
+    if pair.differs(closes) || pair.differs(|host| (&host.versions, &host.overrides, &host.evidence)) {
+        keys.extend(running_plans(new));
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
     }
@@ -112,6 +129,12 @@ fn of_server(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
     if pair.differs(|server| (&server.ticket, &server.unconfirmed, server.restored)) {
         of_moves(new, id, keys);
     }
+    let steps = [old, new].into_iter().filter_map(|state| state.plan_steps.get(&id));
+    keys.extend(steps.map(|step| Key::Plan(step.plan_id.clone())));
+    // A move that was under way ended on a host that is drained, or the last claim on the host is gone.
+    let hosts = pair.each().flat_map(|server| server.claims()).map(|(host, _)| host);
+    let drains = hosts.filter_map(|host| new.drain_of_host(host));
+    keys.extend(drains.map(|plan| Key::Plan(plan.id.clone())));
     if pair.differs(|server| server.restored.is_some()) {
         keys.extend(new.left_disks_of_server(id).map(|disk| Key::Disk(disk.id)));
     }

@@ -21,6 +21,7 @@ type Judge = fn(&Facts<'_>, &ClassFacts<'_>) -> Result<(), String>;
 pub(super) const FILTERS: &[(Filter, Judge)] = &[
     (Filter::Readiness, ready),
     (Filter::Zone, zone),
+    (Filter::Target, target),
     (Filter::Tenancy, tenancy),
     (Filter::ImageIsolation, image_isolation),
     (Filter::ExtraSpecs, extra_specs),
@@ -72,6 +73,15 @@ fn zone(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
         Some(zone) if *zone != seen.class.zone => Err(format!("is in zone {}, not {zone}", seen.class.zone)),
         _ => Ok(()),
     }
+}
+
+fn target(facts: &Facts<'_>, seen: &ClassFacts<'_>) -> Result<(), String> {
+    let Some(to) = facts.ask.moves.as_ref().and_then(|moves| moves.planned.to) else { return Ok(()) };
+    if seen.class.aggregates.contains(&to) {
+        return Ok(());
+    }
+    let name = facts.state.aggregates.get(&to).map_or_else(|| to.to_string(), |to| to.name.clone());
+    Err(format!("is not in aggregate {name}"))
 }
 
 /// Keys with this prefix name the projects that an aggregate is reserved for.

@@ -32,6 +32,8 @@ filters! {
     Readiness "ReadinessFilter" "not ready for servers";
     /// Whether the host is in the zone.
     Zone "AvailabilityZoneFilter" "in another zone";
+    /// Whether the host is in the aggregate that a plan moves servers to.
+    Target "TargetAggregateFilter" "not where the plan moves servers to";
     /// Whether the host's aggregates are reserved for other projects.
     Tenancy "AggregateMultiTenancyIsolation" "reserved for other projects";
     /// Whether the host's aggregates are reserved for other images.
@@ -62,6 +64,8 @@ filters! {
     Affinity "ServerGroupAffinityFilter" "without the server group's servers";
     /// Whether the host may have one more server of the group.
     AntiAffinity "ServerGroupAntiAffinityFilter" "with enough servers of the server group";
+    /// Whether the host may take part in one more move now.
+    Moves "ConcurrentMovesFilter" "with as many moves as are allowed at a time";
     /// Whether the host has enough CPUs.
     Vcpus "VCPU" "too few CPUs left";
     /// Whether the host has enough memory.

@@ -33,6 +33,8 @@ pub(super) enum Why {
     GroupSplit,
     /// The host has this many of the group's servers already.
     GroupFull(u32),
+    /// The host takes part in as many moves as the plan permits.
+    Busy,
     /// The host has too little of this class of resource.
     Full { class: &'static str, left: u64, needs: u64 },
 }
@@ -119,6 +121,14 @@ fn anti_affinity(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
 }
 
 #[inline]
+fn moves(facts: &Facts<'_>, seen: &HostFacts<'_>) -> Result<(), Why> {
+    match facts.ask.moves.as_ref().is_some_and(|moves| moves.planned.busy.contains(seen.id)) {
+        true => Err(Why::Busy),
+        false => Ok(()),
+    }
+}
+
+#[inline]
 fn room(class: &'static str, has: u64, taken: u64, needs: u64) -> Result<(), Why> {
     // A need of zero is met on every host, even on an overcommitted host.
     if needs == 0 || taken.saturating_add(needs) <= has {
@@ -180,7 +190,7 @@ macro_rules! filters {
 filters! {
     Compute compute ForcedHost forced;
     SourceHost source Reach reachable Agent agent SameHost same_host DifferentHost different_host Affinity affinity
-    AntiAffinity anti_affinity Vcpus vcpus Memory memory Disk disk
+    AntiAffinity anti_affinity Vcpus vcpus Memory memory Disk disk Moves moves
 }
 
 /// The reason why a filter refuses a host; empty if it does not.
@@ -216,6 +226,7 @@ pub(super) fn text(facts: &Facts<'_>, id: HostId, why: Why) -> String {
                 .to_owned()
         }
         Why::GroupFull(members) => format!("has {members} of the server group already"),
+        Why::Busy => "takes part in as many moves as are allowed at a time".to_owned(),
         Why::Full { class, left, needs } => format!("has {left} {class} left, {needs} needed"),
     }
 }
@@ -225,6 +236,9 @@ fn unable(facts: &Facts<'_>, id: HostId, able: Availability) -> String {
     match (able, &host.intent, host.silent_since, host.hypervisor_trouble()) {
         (Availability::Disabled, Intent::Disabled { reason }, ..) => {
             format!("is disabled: {}", reason.as_deref().unwrap_or("no reason given"))
+        }
+        (Availability::Disabled, Intent::Draining { plan_id }, ..) => {
+            format!("is being drained by plan {plan_id}")
         }
         (Availability::Silent, ..) if host.fence.is_some() => "was declared to be off".to_owned(),
         (Availability::Silent, _, Some(since), _) => format!("is silent since {}", since.iso()),

@@ -21,7 +21,7 @@ pub use weigh::Weigher;
 
 use facts::Facts;
 use lenticular_model::{
-    HostId, ProjectId, ServerGroupId, ServerId, State,
+    AggregateId, HostId, ProjectId, ServerGroupId, ServerId, State,
     compute::{
         disk::DiskKind,
         flavor::Size,
@@ -30,7 +30,10 @@ use lenticular_model::{
     host::host::PROTOCOL_WITH_DISKS,
     image::Image,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use verdict::Refused;
 use weigh::Passed;
 
@@ -74,6 +77,17 @@ pub struct Moves {
     pub may_stay: bool,
     /// The resources that it takes on its present host.
     pub has: Size,
+    /// What the plan that moves it adds.
+    pub planned: Planned,
+}
+
+/// What a plan requires of a target.
+#[derive(Debug, Clone, Default)]
+pub struct Planned {
+    /// The aggregate that the target must be in, if the plan names one.
+    pub to: Option<AggregateId>,
+    /// Hosts that take part in as many moves as the plan's limits permit.
+    pub busy: BTreeSet<HostId>,
 }
 
 impl RequestSpec {

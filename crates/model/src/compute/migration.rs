@@ -16,7 +16,8 @@
 //! generation move in one commit, on either host's report.
 
 use crate::{
-    FlavorId, HostId, MigrationId, ProjectId, ServerId, Timestamp, UserId, compute::flavor::Size, record,
+    FlavorId, HostId, MigrationId, PlanId, ProjectId, ServerId, Timestamp, UserId, compute::flavor::Size,
+    record,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,6 +46,8 @@ pub enum Purpose {
     Revert,
     /// Away from a host that is lost.
     Evacuate,
+    /// A cold move of a plan. Nobody has to confirm it.
+    Relocate,
 }
 
 impl Purpose {
@@ -52,7 +55,7 @@ impl Purpose {
     pub fn name(self) -> &'static str {
         match self {
             Self::LiveMigrate => "live-migration",
-            Self::Migrate => "migration",
+            Self::Migrate | Self::Relocate => "migration",
             Self::Resize | Self::Revert => "resize",
             Self::Evacuate => "evacuation",
         }
@@ -123,6 +126,9 @@ record! {
         pub user_id: Option<UserId>,
         /// The request that asked for it.
         pub request_id: String,
+        /// The plan that moves it; `None` for a move that somebody asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub plan_id: Option<PlanId>,
         /// The purpose.
         pub purpose: Purpose,
         /// How the guest travels.

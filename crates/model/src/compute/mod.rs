@@ -6,6 +6,7 @@ pub mod disk_copy;
 pub mod flavor;
 pub mod hint;
 pub mod keypair;
+pub mod maintenance;
 pub mod migration;
 pub mod operation;
 pub mod personality;

@@ -7,7 +7,7 @@ use super::{
     probe::{self, ProbeOrder},
     version::{self, PackageFormat},
 };
-use crate::{HostId, Timestamp, UserId, network::mac::Mac, record};
+use crate::{HostId, PlanId, Timestamp, UserId, network::mac::Mac, record};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -21,6 +21,11 @@ pub enum Intent {
     Disabled {
         /// The reason, for people.
         reason: Option<String>,
+    },
+    /// It takes no servers, and a plan moves its servers away.
+    Draining {
+        /// The plan.
+        plan_id: PlanId,
     },
 }
 
@@ -436,6 +441,11 @@ impl Host {
     /// Its admission if it proved itself now.
     pub fn admission_now(&self, at: Timestamp, by: Option<(UserId, String)>) -> Admission {
         Admission { at, boot_id: Some(self.boot_id.clone()), versions: self.versions.clone(), by }
+    }
+
+    /// True while a plan moves its servers away.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.intent, Intent::Draining { .. })
     }
 
     /// True if the operator permits new servers on the host.

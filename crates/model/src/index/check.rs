@@ -36,7 +36,7 @@ impl State {
         project_networks
         open_networks network_subnets network_ports project_ports server_ports device_ports addresses macs
         project_groups group_rules group_ports host_table aggregate_names aggregate_numbers host_aggregates
-        project_server_groups server_group_members net);
+        project_server_groups server_group_members plan_steps net);
         let empty = Default::default();
         let hosts = a.host_usage.keys().chain(b.host_usage.keys());
         for host in hosts {

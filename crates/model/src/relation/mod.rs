@@ -15,6 +15,7 @@ mod host_rule;
 mod identity;
 mod image;
 mod network;
+mod plan;
 mod port;
 mod probe;
 mod qos_policy;

@@ -1,6 +1,9 @@
 //! The operators' API, for functions that OpenStack's APIs do not have.
 
+mod plan;
 mod readiness;
+
+pub use plan::{LimitsAsk, PaceView, PlanAsk, PlanStepView, PlanView, ReasonAsk, ResumeAsk, SkipAsk};
 
 pub use readiness::{
     AdmitAsk, ClosedFor, ClosedHost, CordonAsk, EnforceAsk, LabelAsk, OverrideAsk, OverrideView,

@@ -7,6 +7,7 @@ use lenticular_model::{
     compute::{
         flavor::{Flavor, Size},
         keypair::Keypair,
+        maintenance::{self, MAINTENANCE},
         server::{Condition, Key, PersonalityFile, Server, Wanted},
     },
     error::{Error, Result},
@@ -14,7 +15,7 @@ use lenticular_model::{
     image::{Image, Phase},
     policy::{self, Action, Caller},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The server, if the caller may do `action` to it and no lock forbids it.
 pub fn actable(txn: &Txn<'_>, caller: &Caller, id: ServerId, action: Action) -> Result<Arc<Server>> {
@@ -91,6 +92,24 @@ pub fn need_disk_back(txn: &Txn<'_>, server: &Server, verb: &str) -> Result<()> 
         ))),
         false => Ok(()),
     }
+}
+
+/// What an owner allows when the server's host is drained has one of a few values, and only the server's project says it.
+pub fn check_maintenance(
+    caller: &Caller,
+    owner: ProjectId,
+    (before, after): (&BTreeMap<String, String>, &BTreeMap<String, String>),
+) -> Result<()> {
+    let said = after.get(MAINTENANCE);
+    if before.get(MAINTENANCE) == said {
+        return Ok(());
+    }
+    if caller.project_id() != Some(owner) {
+        return Err(Error::forbidden(format!(
+            "The metadata key {MAINTENANCE} says what the server's owner allows. Only the server's project changes it."
+        )));
+    }
+    maintenance::check(after)
 }
 
 /// Refuses `verb` if the agent of the server's host is too old for it.

@@ -1,7 +1,7 @@
 //! Recovery of servers whose host or disk is lost: rebuild them on another host, or return to a disk that they left
 //! behind. Both lose the data written since. Only a person decides that.
 
-use crate::schedule::{Moves, RequestSpec, schedule};
+use crate::schedule::{Moves, Planned, RequestSpec, schedule};
 use crate::{
     command::compute::access::actable,
     lifecycle::{
@@ -51,7 +51,8 @@ pub fn evacuate(
             .then_some(())
             .ok_or_else(|| Error::invalid(format!("Compute host {name} could not be found.")))?;
     }
-    let moves = Moves { from: lost.id, live: false, may_stay: false, has: server.size };
+    let moves =
+        Moves { from: lost.id, live: false, may_stay: false, has: server.size, planned: Planned::default() };
     let ask = RequestSpec {
         host: host.map(str::to_owned),
         arch: Some(lost.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
@@ -130,7 +131,13 @@ fn rebuild(
     (from, to): (HostId, HostId),
     stopped: bool,
 ) -> Result<()> {
-    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Evacuate, snapshot: server.flavor_snapshot() };
+    let plan = Move {
+        to,
+        mode: Mode::Cold,
+        purpose: Purpose::Evacuate,
+        snapshot: server.flavor_snapshot(),
+        plan_id: None,
+    };
     let id = MigrationId::from_random(txn.random());
     migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
     migration::finish(txn, id, Phase::Confirmed);

@@ -1,11 +1,11 @@
 //! Requests that move a server: live-migrate, migrate, resize; and confirm, revert, abort and force.
 
-use crate::schedule::{Moves, RequestSpec, Verdict, schedule};
+use crate::schedule::{RequestSpec, Verdict, schedule};
 use crate::{
     command::compute::access::{actable, find_flavor, need_condition, need_disk_back, need_idle},
     lifecycle::{
         migration::{self, Move},
-        operation,
+        operation, target,
     },
     quota,
 };
@@ -19,7 +19,6 @@ use lenticular_model::{
         server::{BootStyle, Condition, Server, Wanted},
     },
     error::{Error, Result},
-    host::host::{PROTOCOL_WITH_DISKS, PROTOCOL_WITH_SUSPEND},
     policy::{self, Action, Caller},
 };
 use std::sync::Arc;
@@ -43,7 +42,7 @@ pub fn live_migrate(
         txn,
         caller,
         &server,
-        Move { to, mode: Mode::Live, purpose: Purpose::LiveMigrate, snapshot },
+        Move { to, mode: Mode::Live, purpose: Purpose::LiveMigrate, snapshot, plan_id: None },
         verdict,
     )
 }
@@ -61,7 +60,13 @@ pub fn migrate(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, host: Option<&s
     need_disk_back(txn, &server, "migrate")?;
     let snapshot = server.flavor_snapshot();
     let (to, verdict) = find_target(txn, caller, &server, &snapshot, host, Purpose::Migrate)?;
-    begin(txn, caller, &server, Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, snapshot }, verdict)
+    begin(
+        txn,
+        caller,
+        &server,
+        Move { to, mode: Mode::Cold, purpose: Purpose::Migrate, snapshot, plan_id: None },
+        verdict,
+    )
 }
 
 /// Gives a server another flavor, on its host or on another host.
@@ -86,7 +91,7 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
         extra_specs: flavor.extra_specs.clone(),
     };
     let (to, verdict) = find_target(txn, caller, &server, &snapshot, None, Purpose::Resize)?;
-    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, snapshot };
+    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, snapshot, plan_id: None };
     if server.host_id == Some(to) {
         return resize_here(txn, caller, &server, plan);
     }
@@ -179,6 +184,13 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let last = need_unconfirmed(&server, "revertResize")?;
     let snapshot = last.snapshot.clone();
     let host = txn.hosts.get(&last.from).filter(|host| host.is_up()).cloned();
+    if let Some(host) = host.as_ref().filter(|host| host.is_draining() && server.host_id != Some(host.id)) {
+        return Err(Error::conflict(format!(
+            "Cannot revert: the host {} that the server came from is being drained. Confirm the resize, then migrate or \
+             resize again.",
+            host.name
+        )));
+    }
     let Some(host) = host else {
         let why = "Cannot revert: the host that the server came from does not answer. Confirm the resize, then \
                    migrate or resize again.";
@@ -190,7 +202,7 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         reshape(txn, &server, task, snapshot, None);
         return Ok(());
     }
-    let plan = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, snapshot };
+    let plan = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, snapshot, plan_id: None };
     migration::open(txn, Some(caller), &server, plan).map(drop)
 }
 
@@ -296,19 +308,7 @@ fn find_target(
              host is lost, evacuate the server."
         )));
     }
-    let whole = RequestSpec::of_server(txn, server);
-    let live = purpose == Purpose::LiveMigrate;
-    let newer = live && (server.layout > 1 || server.wanted == Wanted::Paused);
-    let protocol = if newer { PROTOCOL_WITH_DISKS.max(PROTOCOL_WITH_SUSPEND) } else { whole.protocol };
-    let ask = RequestSpec {
-        size: Some(snapshot.size),
-        protocol,
-        extra_specs: snapshot.extra_specs.clone(),
-        host: wanted.map(str::to_owned),
-        arch: source.map(|host| host.hypervisor.arch.clone()).filter(|arch| !arch.is_empty()),
-        moves: Some(Moves { from, live, may_stay: purpose == Purpose::Resize, has: server.size }),
-        ..whole
-    };
+    let ask = RequestSpec { host: wanted.map(str::to_owned), ..target::spec(txn, server, snapshot, purpose) };
     match schedule(txn, &ask) {
         (Some(host), verdict) => Ok((host, verdict)),
         (None, verdict) if caller.is_admin() => Err(Error::invalid(verdict.explain())),

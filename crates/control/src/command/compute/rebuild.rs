@@ -2,7 +2,8 @@
 
 use crate::{
     command::compute::access::{
-        actable, check_files, check_fit, find_image, find_key, need_agent, need_condition, need_disk_back,
+        actable, check_files, check_fit, check_maintenance, find_image, find_key, need_agent, need_condition,
+        need_disk_back,
     },
     lifecycle::{condition, operation, rebuild},
 };
@@ -69,6 +70,7 @@ pub fn rebuild(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, asked: RebuildS
     };
     if let Some(metadata) = &asked.metadata {
         crate::quota::check_metadata(txn, server.project_id, metadata.len())?;
+        check_maintenance(caller, server.project_id, (&server.metadata, metadata))?;
     }
     if let Some(files) = &asked.files {
         check_files(txn, server.project_id, files)?;

@@ -1,7 +1,7 @@
 //! Servers after their creation: start, stop, reboot, delete, change, lock.
 
 use crate::{
-    command::compute::access::{TAGS_MAX, actable, need_condition, need_in_use},
+    command::compute::access::{TAGS_MAX, actable, check_maintenance, need_condition, need_in_use},
     lifecycle::{condition, deletion, operation, run, shelf, snapshot, suspend},
     quota,
 };
@@ -128,6 +128,11 @@ pub fn restore(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
             server.vm_state()
         )));
     }
+    if server.ticket.is_some() {
+        return Err(Error::conflict(format!(
+            "Instance {id} is moved to another host now. Restore it when the move is over: try again in a minute."
+        )));
+    }
     quota::check_servers(txn, server.project_id, server.user_id, 1, &server.size)?;
     txn.update::<Server>(&id, |s| s.reclaim_at = None);
     match server.host_id {
@@ -181,6 +186,7 @@ pub fn edit_metadata(
     let mut metadata = server.metadata.clone();
     edit(&mut metadata)?;
     quota::check_metadata(txn, server.project_id, metadata.len())?;
+    check_maintenance(caller, server.project_id, (&server.metadata, &metadata))?;
     txn.update::<Server>(&id, |s| s.metadata = metadata);
     Ok(())
 }

@@ -15,6 +15,7 @@ use lenticular_model::{
     compute::{
         disk::Disk,
         flavor::{Flavor, Size},
+        maintenance,
         operation::OperationKind,
         server::{BootStyle, Condition, Hints, Key, Nic, PersonalityFile, Server, Wanted},
     },
@@ -355,6 +356,7 @@ fn allowed_count(
         count -= 1;
     }
     fits(count)?;
+    maintenance::check(&new.metadata)?;
     if !new.metadata.is_empty() {
         let limit = quota::own_limit(txn, project, "metadata_items");
         if limit >= 0 && new.metadata.len() as i64 > limit {

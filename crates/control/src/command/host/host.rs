@@ -17,9 +17,15 @@ use std::collections::BTreeMap;
 /// Enables a host for new servers, or disables it.
 pub fn set_intent(txn: &mut Txn<'_>, caller: &Caller, id: HostId, intent: Intent) -> Result<()> {
     policy::check(caller, Action::ServiceWrite, None)?;
-    if !txn.update::<Host>(&id, |h| h.intent = intent) {
-        return Err(Error::not_found("Service", id));
+    let host = txn.need::<Host>(&id, || Error::not_found("Service", id))?;
+    if let Intent::Draining { plan_id } = &host.intent {
+        return Err(Error::conflict(format!(
+            "Plan {plan_id} drains host {name}. `lenticular host undrain {name}` ends the drain, and lets the host take \
+             servers.",
+            name = host.name
+        )));
     }
+    txn.update::<Host>(&id, |host| host.intent = intent);
     Ok(())
 }
 

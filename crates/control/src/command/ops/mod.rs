@@ -1,0 +1,3 @@
+//! Commands about plans.
+
+pub mod plan;

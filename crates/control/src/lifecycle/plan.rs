@@ -1,0 +1,134 @@
+//! Plans: what becomes of a plan and of its steps, whoever causes it.
+
+use lenticular_model::{
+    HostId, Kind, PlanId, ServerId, Txn,
+    compute::migration::{Migration, Phase},
+    host::host::{Host, Intent},
+    ops::{
+        plan::{Plan, PlanPhase},
+        plan_step::{PastStep, PlanStep, StepOutcome, StepState},
+    },
+};
+
+/// After a failed move a server waits so long for the next one, times the number of its failures, in seconds.
+const RETRY_S: i64 = 60;
+/// After a client aborted the move of a server, the server waits so long, in seconds.
+const RETRY_ABORTED_S: i64 = 600;
+
+/// Adds steps at the end of a plan.
+pub fn add_steps(txn: &mut Txn<'_>, id: &PlanId, servers: Vec<(HostId, ServerId)>) {
+    let Some(plan) = txn.plans.get(id) else { return };
+    let (before, now) = (plan.steps, txn.now);
+    let after = before + servers.len() as u64;
+    for ((from, server), number) in servers.into_iter().zip(before + 1..) {
+        txn.put(PlanStep {
+            id: server,
+            created_at: now,
+            updated_at: None,
+            plan_id: id.clone(),
+            number,
+            from,
+            state: StepState::Waiting,
+            failures: 0,
+            trouble: None,
+            skipped: None,
+            retry_at: None,
+            begun_at: None,
+            unknown: Default::default(),
+        });
+    }
+    txn.update::<Plan>(id, |plan| plan.steps = after);
+}
+
+/// A migration ended. If it was a plan's, its step goes on.
+pub fn on_move_ended(txn: &mut Txn<'_>, migration: &Migration) {
+    let Some(plan_id) = &migration.plan_id else { return };
+    let is_own = |step: &&std::sync::Arc<PlanStep>| matches!(step.state, StepState::Moving { migration_id, .. } if migration_id == migration.id);
+    let Some(step) = txn.plan_steps.get(&migration.server_id).filter(is_own).cloned() else { return };
+    let (to, mode, now) = (migration.to, migration.mode, txn.now);
+    match &migration.phase {
+        Phase::Confirmed | Phase::Moved => {
+            txn.update::<PlanStep>(&step.id, |step| step.state = StepState::Landed { to, mode });
+        }
+        Phase::Failed { why } => {
+            let failures = step.failures + 1;
+            txn.update::<PlanStep>(&step.id, |step| {
+                step.state = StepState::Waiting;
+                step.failures = failures;
+                step.trouble = Some(format!("its move to {} failed: {why}", migration.to_name));
+                step.retry_at = Some(now.plus_s(RETRY_S * i64::from(failures)));
+            });
+            txn.update::<Plan>(plan_id, |plan| plan.failures_in_row += 1);
+        }
+        Phase::Cancelled | Phase::Reverted => {
+            txn.update::<PlanStep>(&step.id, |step| {
+                step.state = StepState::Waiting;
+                step.trouble = Some("a client aborted its move".to_owned());
+                step.retry_at = Some(now.plus_s(RETRY_ABORTED_S));
+            });
+        }
+        Phase::Preparing | Phase::Moving | Phase::Withdrawing { .. } => {}
+    }
+}
+
+/// Ends a step: it leaves State and stays in the store.
+pub fn end_step(txn: &mut Txn<'_>, id: ServerId, outcome: StepOutcome) {
+    let Some(step) = txn.delete::<PlanStep>(&id) else { return };
+    let server = txn.servers.get(&id).cloned();
+    let name = |host: HostId| txn.hosts.get(&host).map_or_else(|| host.to_string(), |host| host.name.clone());
+    let past = PastStep {
+        plan_id: step.plan_id.clone(),
+        number: step.number,
+        server_id: id,
+        server_name: server.as_ref().map(|server| server.name.clone()).unwrap_or_default(),
+        project_id: server.as_ref().map(|server| server.project_id),
+        from_name: name(step.from),
+        to_name: server.as_ref().and_then(|server| server.host_id).map(name),
+        mode: match step.state {
+            StepState::Waiting => None,
+            StepState::Moving { mode, .. } | StepState::Landed { mode, .. } => Some(mode),
+        },
+        failures: step.failures,
+        begun_at: step.begun_at,
+        ended_at: txn.now,
+        outcome: outcome.clone(),
+    };
+    txn.put_cold(Kind::PastPlanStep, past.past_key(), past);
+    txn.update::<Plan>(&step.plan_id, |plan| match outcome {
+        StepOutcome::Moved => {
+            plan.moved += 1;
+            plan.failures_in_row = 0;
+        }
+        StepOutcome::Harmed { .. } => plan.moved += 1,
+        StepOutcome::Gone { .. } => {
+            plan.gone += 1;
+            // The move of a server that was deleted is no failure of the plan's.
+            plan.failures_in_row = plan.failures_in_row.saturating_sub(step.failures.min(1));
+        }
+        StepOutcome::Dropped => {}
+    });
+}
+
+/// Sets the phase of a plan that goes on, or can.
+pub fn set_phase(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
+    txn.update::<Plan>(id, |plan| plan.phase = phase);
+}
+
+/// Ends a plan, and what it had still to do. Moves that are under way end as they would.
+pub fn end(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
+    let left: Vec<ServerId> = txn.steps_of_plan(id).map(|step| step.id).collect();
+    for server in left {
+        end_step(txn, server, StepOutcome::Dropped);
+    }
+    let Some(plan) = txn.delete::<Plan>(id) else { return };
+    let verb = if phase == PlanPhase::Done { "was drained by" } else { "is half drained: somebody aborted" };
+    if let Some(host) = plan.drained() {
+        let reason = Some(format!("it {verb} plan {id}"));
+        let draining = |host: &Host| host.intent == Intent::Draining { plan_id: id.clone() };
+        if txn.hosts.get(&host).is_some_and(|host| draining(host)) {
+            txn.update::<Host>(&host, |host| host.intent = Intent::Disabled { reason });
+        }
+    }
+    let plan = Plan { phase, updated_at: Some(txn.now), ..Plan::clone(&plan) };
+    txn.put_cold(Kind::PastPlan, plan.past_key(), plan);
+}

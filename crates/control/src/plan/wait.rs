@@ -1,0 +1,141 @@
+//! What holds a server's move back: the server's own state, its owner, its group, or the limits of the plan.
+
+use super::InFlight;
+use lenticular_model::{
+    State, Timestamp,
+    compute::{
+        maintenance::{MAINTENANCE, Maintenance},
+        migration::Mode,
+        server::{Condition, Server, Wanted},
+    },
+    host::host::Host,
+    ops::{plan::Plan, plan_step::PlanStep},
+};
+
+/// Why a step does not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The reason, which names the record that holds the step back.
+    pub why: String,
+    /// When the step is tried again; `None` if that record has to change first.
+    pub until: Option<Timestamp>,
+}
+
+impl Wait {
+    fn for_change(why: String) -> Self {
+        Self { why, until: None }
+    }
+}
+
+/// Whether the step of a plan may begin now, and how its guest would travel.
+///
+/// # Errors
+/// Something holds it back.
+pub fn wait(
+    state: &State,
+    (plan, step): (&Plan, &PlanStep),
+    server: &Server,
+    flight: &InFlight,
+    now: Timestamp,
+) -> Result<Mode, Wait> {
+    if let Some(why) = &step.skipped {
+        return Err(Wait::for_change(format!("an operator skipped it: {why}")));
+    }
+    let mode = mode(state, server)?;
+    if let Some(at) = step.retry_at.filter(|at| *at > now) {
+        let why = step.trouble.clone().unwrap_or_else(|| "its last move failed".to_owned());
+        return Err(Wait { why, until: Some(at) });
+    }
+    let host = state.hosts.get(&step.from);
+    let host = host.ok_or_else(|| Wait::for_change("its host is gone".to_owned()))?;
+    held_by_group(state, server).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
+    flight.refusal(&plan.limits, host).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
+    Ok(mode)
+}
+
+/// How a server's guest would travel.
+///
+/// # Errors
+/// Its state, its host or its owner does not permit that it moves.
+pub fn mode(state: &State, server: &Server) -> Result<Mode, Wait> {
+    match held_by_state(state, server).or_else(|| held_by_host(state, server)) {
+        Some(why) => Err(Wait::for_change(why)),
+        None => held_by_owner(server),
+    }
+}
+
+fn held_by_state(state: &State, server: &Server) -> Option<String> {
+    if server.restored.is_some() {
+        return Some(
+            "the store was restored, and no host has said yet that it has the server; bring its host back"
+                .to_owned(),
+        );
+    }
+    if let Some(task) = &server.task {
+        return Some(format!("'{}' of the server is under way", task.action.name()));
+    }
+    if server.ticket.is_some() {
+        return Some("the server moves already".to_owned());
+    }
+    if server.rescue.is_some() {
+        return Some("the server is rescued; it can move after 'unrescue'".to_owned());
+    }
+    if let Some(last) = &server.unconfirmed {
+        let until = last.confirm_at.map(|at| format!(", or it counts as confirmed at {}", at.iso()));
+        return Some(format!(
+            "its owner has not confirmed or reverted its last move{}",
+            until.unwrap_or_default()
+        ));
+    }
+    if state.root_disk(server.id).is_some_and(|disk| disk.revives.is_some()) {
+        return Some("its host has not yet come back to the server's older disk".to_owned());
+    }
+    if server.wanted == Wanted::Stopped && server.powered {
+        return Some("its guest shuts down".to_owned());
+    }
+    match server.condition {
+        Condition::Active | Condition::Paused | Condition::Stopped => None,
+        Condition::Suspended => {
+            Some("its memory is saved on this host; it can move after 'resume'".to_owned())
+        }
+        Condition::Building => Some("the server is being built".to_owned()),
+        Condition::Error => {
+            let fault = server.fault.as_ref().map(|fault| format!(": {}", fault.message));
+            Some(format!("the server is in ERROR{}", fault.unwrap_or_default()))
+        }
+    }
+}
+
+fn held_by_host(state: &State, server: &Server) -> Option<String> {
+    let host = server.host_id.and_then(|id| state.hosts.get(&id));
+    let name = host.map_or("of the server", |host| &host.name);
+    (!host.is_some_and(|host| Host::is_up(host)))
+        .then(|| format!("host {name} does not answer; nothing can be moved away from it"))
+}
+
+/// Nothing is stopped that its owner did not allow to be stopped.
+fn held_by_owner(server: &Server) -> Result<Mode, Wait> {
+    let stands = server.wanted == Wanted::Stopped && !server.powered;
+    match Maintenance::of(&server.metadata) {
+        Maintenance::None => {
+            Err(Wait::for_change(format!("its owner does not allow it ({MAINTENANCE}=none in its metadata)")))
+        }
+        _ if stands => Ok(Mode::Cold),
+        Maintenance::Cold | Maintenance::Stop if server.condition == Condition::Active => Ok(Mode::Cold),
+        Maintenance::Live | Maintenance::Cold | Maintenance::Stop => Ok(Mode::Live),
+    }
+}
+
+/// At most half of a server group, and at least one server of it, moves at a time.
+fn held_by_group(state: &State, server: &Server) -> Option<String> {
+    let group = server.server_group.and_then(|id| state.server_groups.get(&id))?;
+    let (mut all, mut moving) = (0_usize, 0_usize);
+    for member in state.servers_of_group(group.id) {
+        all += 1;
+        moving += usize::from(member.ticket.is_some());
+    }
+    let most = (all / 2).max(1);
+    (moving >= most).then(|| {
+        format!("{moving} of the {all} servers of its group {} move; at most {most} at a time", group.name)
+    })
+}

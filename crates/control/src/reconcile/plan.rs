@@ -1,0 +1,255 @@
+//! The plan controller: notes which steps are over, halts a plan that does harm, and begins the next move when the limits
+//! permit it.
+//!
+//! One server goes first. The others wait until it runs on its target. Then one host goes first, and then the others.
+
+use crate::{
+    lifecycle::plan as lifecycle,
+    plan::{InFlight, begin, choose, in_order, wait},
+};
+use lenticular_model::{
+    HostId, PlanId, ServerId, Timestamp, Txn,
+    compute::{
+        operation::OperationKind,
+        server::{Condition, Server, Wanted},
+    },
+    host::{host::Host, readiness},
+    ops::{
+        plan::{Plan, PlanPhase},
+        plan_step::{PlanStep, StepOutcome, StepState},
+    },
+};
+use std::sync::Arc;
+
+/// So many failed moves in a row, or of one server, halt a plan.
+const FAILURES_MAX: u32 = 3;
+/// After a server found no host, it waits so long for the next try, in seconds.
+const NO_HOST_RETRY_S: i64 = 60;
+/// So many servers without a host are noted in one commit.
+const NO_HOST_AT_ONCE: usize = 50;
+
+/// One step for one plan.
+pub fn reconcile(id: PlanId, txn: &mut Txn<'_>) -> Option<Timestamp> {
+    settle(txn, &id);
+    let plan = txn.plans.get(&id)?.clone();
+    if !plan.is_running() || txn.freeze().is_some() {
+        return None;
+    }
+    adopt(txn, &plan);
+    if is_done(txn, &plan) {
+        lifecycle::end(txn, &id, PlanPhase::Done);
+        return None;
+    }
+    if let Some(phase) = stop(txn, &plan) {
+        lifecycle::set_phase(txn, &id, phase);
+        return None;
+    }
+    begin_next(txn, &plan).into_iter().chain(plan.deadline).min()
+}
+
+/// Notes how far each step has come.
+fn settle(txn: &mut Txn<'_>, id: &PlanId) {
+    let steps: Vec<Arc<PlanStep>> = txn.steps_of_plan(id).cloned().collect();
+    for step in steps {
+        let server = txn.servers.get(&step.id).filter(|server| server.wanted != Wanted::Absent).cloned();
+        let Some(server) = server else {
+            lifecycle::end_step(txn, step.id, StepOutcome::Gone { why: "the server was deleted".to_owned() });
+            continue;
+        };
+        match step.state {
+            StepState::Waiting => settle_waiting(txn, &step, &server),
+            StepState::Moving { to, mode, migration_id } => {
+                let moves = server.ticket.as_ref().is_some_and(|ticket| ticket.migration_id == migration_id);
+                if !moves {
+                    let state = match server.host_id == Some(to) {
+                        true => StepState::Landed { to, mode },
+                        false => StepState::Waiting,
+                    };
+                    txn.update::<PlanStep>(&step.id, |step| step.state = state);
+                }
+            }
+            StepState::Landed { .. } => settle_landed(txn, &step, &server),
+        }
+    }
+}
+
+fn settle_waiting(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
+    if server.host_id == Some(step.from) {
+        return;
+    }
+    let host = server.host_id.and_then(|host| txn.hosts.get(&host));
+    let why = match host {
+        Some(host) => format!("the server is on {} already", host.name),
+        None => "the server is on no host".to_owned(),
+    };
+    lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
+}
+
+fn settle_landed(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
+    use OperationKind::{LiveMigrate, Migrate};
+    if server.task.as_ref().is_some_and(|task| matches!(task.action, Migrate | LiveMigrate)) {
+        return;
+    }
+    let fault = server.fault.as_ref().map_or("its guest does not run", |fault| &fault.message);
+    let outcome = match server.condition {
+        Condition::Error => StepOutcome::Harmed { why: fault.to_owned() },
+        _ => StepOutcome::Moved,
+    };
+    let harm = matches!(outcome, StepOutcome::Harmed { .. }).then(|| {
+        let host = step.target().and_then(|host| txn.hosts.get(&host));
+        let host = host.map_or("its new host", |host| &host.name);
+        format!("server {} ({}) is in ERROR on {host} after its move: {fault}", server.name, server.id)
+    });
+    lifecycle::end_step(txn, step.id, outcome);
+    if let Some(why) = harm {
+        lifecycle::set_phase(txn, &step.plan_id, PlanPhase::Halted { why });
+    }
+}
+
+/// Adds the servers that came to a draining host since the plan was made: moves that were under way ended there.
+fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
+    let Some(host) = plan.drained() else { return };
+    let new =
+        |server: &&Arc<Server>| server.wanted != Wanted::Absent && !txn.plan_steps.contains_key(&server.id);
+    let new: Vec<ServerId> = txn.servers_on_host(host).filter(new).map(|server| server.id).collect();
+    if !new.is_empty() {
+        let ordered = in_order(txn, new.into_iter());
+        lifecycle::add_steps(txn, &plan.id, ordered);
+    }
+}
+
+/// Done means: no step is left, and nothing takes room on a host that is drained.
+fn is_done(txn: &Txn<'_>, plan: &Plan) -> bool {
+    txn.steps_of_plan(&plan.id).next().is_none()
+        && plan.drained().is_none_or(|host| txn.taken_of_host(host).servers == 0)
+}
+
+/// Why a plan has to stop now; `None` if it goes on.
+fn stop(txn: &Txn<'_>, plan: &Plan) -> Option<PlanPhase> {
+    if let Some(why) = harm(txn, plan) {
+        return Some(PlanPhase::Halted { why });
+    }
+    let left = txn.steps_of_plan(&plan.id).count();
+    if let Some(deadline) = plan.deadline.filter(|deadline| *deadline <= txn.now) {
+        let why = format!("its deadline {} has passed; {left} servers are left", deadline.iso());
+        return Some(PlanPhase::Paused { why });
+    }
+    let most = plan.limits.hard_limit.filter(|most| plan.begun >= *most)?;
+    let waits = txn.steps_of_plan(&plan.id).any(|step| step.is_waiting());
+    waits.then(|| PlanPhase::Paused {
+        why: format!("it reached its hard limit of {most} moves; {left} servers are left"),
+    })
+}
+
+fn harm(txn: &Txn<'_>, plan: &Plan) -> Option<String> {
+    let trouble = |step: &PlanStep| {
+        let name = txn.servers.get(&step.id).map(|server| server.name.clone()).unwrap_or_default();
+        format!("{name} ({}): {}", step.id, step.trouble.as_deref().unwrap_or("no reason is known"))
+    };
+    let failed = || txn.steps_of_plan(&plan.id).filter(|step| step.failures > 0 && step.skipped.is_none());
+    if let Some(step) = failed().find(|step| step.failures >= FAILURES_MAX) {
+        return Some(format!("{} moves of one server failed, {}", step.failures, trouble(step)));
+    }
+    if plan.failures_in_row >= FAILURES_MAX {
+        let last = failed().max_by_key(|step| step.begun_at).map(|step| trouble(step));
+        let last = last.unwrap_or_else(|| "and the servers are gone".to_owned());
+        return Some(format!("{} moves in a row failed; the last was of {last}", plan.failures_in_row));
+    }
+    let dark =
+        |host: &Arc<Host>| readiness::of_host(txn, host).into_iter().any(|line| line.name == readiness::DARK);
+    let targets = txn.steps_of_plan(&plan.id).filter_map(|step| step.target());
+    let dark = targets.filter_map(|host| txn.hosts.get(&host)).find(|host| dark(host))?;
+    Some(format!("host {}, to which the plan moves servers, is dark", dark.name))
+}
+
+/// Begins the next move, if the limits permit one. Returns when to look again, if time alone has to pass.
+fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
+    let now = txn.now;
+    let pause = plan.last_begin.map(|last| last.plus_s(plan.limits.between_servers_s));
+    if let Some(at) = pause.filter(|at| *at > now) {
+        return Some(at);
+    }
+    let under_way = txn.steps_of_plan(&plan.id).filter(|step| !step.is_waiting()).count();
+    if plan.moved == 0 && under_way > 0 {
+        return None;
+    }
+    let flight = InFlight::of(txn);
+    let steps: Vec<Arc<PlanStep>> =
+        txn.steps_of_plan(&plan.id).filter(|step| step.is_waiting()).cloned().collect();
+    let (mut wake, mut without_host) = (None::<Timestamp>, 0);
+    for step in steps {
+        match host_turn(plan, step.from, under_way, now) {
+            Turn::Now => {}
+            Turn::At(at) => return Some(wake.map_or(at, |wake| wake.min(at))),
+            Turn::Later => return wake,
+        }
+        let Some(server) = txn.servers.get(&step.id).cloned() else { continue };
+        let mode = match wait(txn, (plan, &step), &server, &flight, now) {
+            Ok(mode) => mode,
+            Err(held) => {
+                wake = wake.into_iter().chain(held.until).min();
+                continue;
+            }
+        };
+        match choose(txn, plan, &server, mode, &flight) {
+            (Some(to), verdict) => {
+                let Ok(migration_id) = begin(txn, plan, &server, (to, mode), verdict) else { continue };
+                note_begin(txn, plan, &step, StepState::Moving { migration_id, to, mode });
+                return Some(now.plus_s(plan.limits.between_servers_s));
+            }
+            // A host would take it, and takes part in other moves now.
+            (None, verdict) if verdict.counts().contains_key("ConcurrentMovesFilter") => return wake,
+            (None, verdict) => {
+                let at = now.plus_s(NO_HOST_RETRY_S);
+                txn.update::<PlanStep>(&step.id, |step| {
+                    step.trouble = Some(verdict.explain());
+                    step.retry_at = Some(at);
+                });
+                wake = Some(wake.map_or(at, |wake| wake.min(at)));
+                without_host += 1;
+                if without_host == NO_HOST_AT_ONCE {
+                    return Some(now);
+                }
+            }
+        }
+    }
+    wake
+}
+
+/// When the servers of a source host may move.
+enum Turn {
+    Now,
+    At(Timestamp),
+    /// After moves that are under way.
+    Later,
+}
+
+/// The first host is done before the second one begins. After that, hosts begin one after another, with a pause.
+fn host_turn(plan: &Plan, host: HostId, under_way: usize, now: Timestamp) -> Turn {
+    if plan.begun_hosts.is_empty() || plan.begun_hosts.contains(&host) {
+        return Turn::Now;
+    }
+    if plan.begun_hosts.len() == 1 && under_way > 0 {
+        return Turn::Later;
+    }
+    match plan.last_host_begin.map(|last| last.plus_s(plan.limits.between_hosts_s)) {
+        Some(at) if at > now => Turn::At(at),
+        _ => Turn::Now,
+    }
+}
+
+fn note_begin(txn: &mut Txn<'_>, plan: &Plan, step: &PlanStep, state: StepState) {
+    let now = txn.now;
+    txn.update::<PlanStep>(&step.id, |step| {
+        (step.state, step.begun_at) = (state, Some(now));
+        (step.retry_at, step.trouble) = (None, None);
+    });
+    txn.update::<Plan>(&plan.id, |plan| {
+        plan.begun += 1;
+        plan.last_begin = Some(now);
+        if !plan.begun_hosts.contains(&step.from) {
+            plan.begun_hosts.push(step.from);
+            plan.last_host_begin = Some(now);
+        }
+    });
+}

@@ -1,0 +1,6 @@
+//! Work on the cloud itself: plans that move many servers, the steps of each, and the freeze that holds all of them.
+
+pub mod freeze;
+pub mod limits;
+pub mod plan;
+pub mod plan_step;

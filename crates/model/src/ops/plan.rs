@@ -1,0 +1,159 @@
+//! Plans: which servers move away from where, how fast, and how far it has come.
+//!
+//! ```text
+//!            start                   nothing is left
+//!  (preview) ─────▶ Running ────────────────────────▶ Done
+//!                    │   ▲
+//!   pause, deadline, │   │ resume
+//!   hard limit, harm ▼   │            abort
+//!              Paused, Halted ──────────────────────▶ Aborted   (also from Running)
+//! ```
+//!
+//! - Running → Paused: an operator asked for it, or the plan reached its deadline or its hard limit.
+//! - Running → Halted: something went wrong that goes on going wrong, or that harms servers.
+//! - A plan that does not run begins no move. Moves that are under way end as they would.
+//! - A plan that ended leaves State and stays in the store (`past_plan`), and so does each of its steps.
+
+use super::limits::Limits;
+use crate::{AggregateId, HostId, PlanId, Timestamp, UserId, record};
+use serde::{Deserialize, Serialize};
+
+/// The goal of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Goal {
+    /// No server, claim or ticket is left on a host.
+    Drain {
+        /// The host.
+        host_id: HostId,
+        /// Its name.
+        host_name: String,
+    },
+    /// Chosen servers are elsewhere.
+    Move {
+        /// Which servers, for people: `project web`.
+        what: String,
+    },
+}
+
+/// The phase of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum PlanPhase {
+    /// Moves begin as the limits allow.
+    Running,
+    /// No move begins until somebody resumes the plan.
+    Paused {
+        /// The reason.
+        why: String,
+    },
+    /// The plan stopped itself. No move begins until somebody resumes the plan.
+    Halted {
+        /// What happened, and to which server or host.
+        why: String,
+    },
+    /// Nothing is left to do.
+    Done,
+    /// An operator ended it before that.
+    Aborted,
+}
+
+impl PlanPhase {
+    /// The phase as a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused { .. } => "paused",
+            Self::Halted { .. } => "halted",
+            Self::Done => "done",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    /// Why it does not run; `None` if it runs or ended.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Paused { why } | Self::Halted { why } => Some(why),
+            Self::Running | Self::Done | Self::Aborted => None,
+        }
+    }
+}
+
+record! {
+    /// A plan.
+    pub struct Plan: PlanId {
+        /// The goal.
+        pub goal: Goal,
+        /// Servers may only go to hosts of this aggregate; `None` for all hosts.
+        #[serde(default)]
+        pub to: Option<AggregateId>,
+        /// The reason, for people; may be empty.
+        #[serde(default)]
+        pub reason: String,
+        /// The operator.
+        pub user_id: UserId,
+        /// The request that started it.
+        pub request_id: String,
+        /// The limits.
+        pub limits: Limits,
+        /// Why the limits are looser than the defaults; `None` if they are not.
+        #[serde(default)]
+        pub loosened: Option<String>,
+        /// When it pauses if it is not done; `None` for never.
+        #[serde(default)]
+        pub deadline: Option<Timestamp>,
+        /// The phase.
+        pub phase: PlanPhase,
+        /// The number of the last step that was added.
+        pub steps: u64,
+        /// How many servers moved, and run as they did before.
+        #[serde(default)]
+        pub moved: u64,
+        /// How many servers were deleted, or went away in another way.
+        #[serde(default)]
+        pub gone: u64,
+        /// How many moves began.
+        #[serde(default)]
+        pub begun: u64,
+        /// How many moves failed since the last one that did not.
+        #[serde(default)]
+        pub failures_in_row: u32,
+        /// When the last move began.
+        #[serde(default)]
+        pub last_begin: Option<Timestamp>,
+        /// The source hosts whose first move has begun, in this order.
+        #[serde(default)]
+        pub begun_hosts: Vec<HostId>,
+        /// When the first move of the last of them began.
+        #[serde(default)]
+        pub last_host_begin: Option<Timestamp>,
+    }
+}
+
+impl Plan {
+    /// True if moves may begin, as far as the plan goes.
+    pub fn is_running(&self) -> bool {
+        self.phase == PlanPhase::Running
+    }
+
+    /// The host that it drains.
+    pub fn drained(&self) -> Option<HostId> {
+        match self.goal {
+            Goal::Drain { host_id, .. } => Some(host_id),
+            Goal::Move { .. } => None,
+        }
+    }
+
+    /// The goal as a few words.
+    pub fn goal_text(&self) -> String {
+        match &self.goal {
+            Goal::Drain { host_name, .. } => format!("drain {host_name}"),
+            Goal::Move { what } => format!("move {what}"),
+        }
+    }
+
+    /// The key of the plan among those that ended, in the order of their start.
+    pub fn past_key(&self) -> String {
+        format!("{:020}/{}", self.created_at.0, self.id)
+    }
+}

@@ -1,0 +1,155 @@
+//! Steps of plans: one server's way to another host. A server has at most one step, in one plan.
+//!
+//! ```text
+//!            its turn                arrived             runs as before
+//!  Waiting ────────────▶ Moving ────────────▶ Landed ────────────────▶ over
+//!     ▲                    │ failed
+//!     └────────────────────┘
+//! ```
+//!
+//! - Waiting → over: the server was deleted, or is elsewhere already.
+//! - A step that is over leaves State and stays in the store (`past_plan_step`).
+
+use crate::{HostId, MigrationId, PlanId, ProjectId, ServerId, Timestamp, compute::migration::Mode, record};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The progress of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum StepState {
+    /// The move has not begun.
+    Waiting,
+    /// The server moves.
+    Moving {
+        /// The migration.
+        migration_id: MigrationId,
+        /// The target.
+        to: HostId,
+        /// How the guest travels.
+        mode: Mode,
+    },
+    /// The server is on the target, which may still have to start the guest.
+    Landed {
+        /// The target.
+        to: HostId,
+        /// How the guest travelled.
+        mode: Mode,
+    },
+}
+
+record! {
+    /// A step of a plan. Its id is the server's.
+    pub struct PlanStep: ServerId {
+        /// The plan.
+        pub plan_id: PlanId,
+        /// Its place in the plan's order.
+        pub number: u64,
+        /// The host that the server leaves.
+        pub from: HostId,
+        /// The progress.
+        pub state: StepState,
+        /// How many moves of the server failed.
+        #[serde(default)]
+        pub failures: u32,
+        /// Why the server's last move failed, or could not begin.
+        #[serde(default)]
+        pub trouble: Option<String>,
+        /// Why an operator had the plan leave the server where it is; `None` if nobody did.
+        #[serde(default)]
+        pub skipped: Option<String>,
+        /// When the next move may begin.
+        #[serde(default)]
+        pub retry_at: Option<Timestamp>,
+        /// When the server's last move began.
+        #[serde(default)]
+        pub begun_at: Option<Timestamp>,
+    }
+}
+
+impl PlanStep {
+    /// True unless its move is under way.
+    pub fn is_waiting(&self) -> bool {
+        self.state == StepState::Waiting
+    }
+
+    /// The host that the server goes to.
+    pub fn target(&self) -> Option<HostId> {
+        match self.state {
+            StepState::Waiting => None,
+            StepState::Moving { to, .. } | StepState::Landed { to, .. } => Some(to),
+        }
+    }
+
+    /// The text under which the index has the step: the plan, then the number.
+    pub(crate) fn index_text(&self) -> String {
+        format!("{}/{:012}", self.plan_id, self.number)
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum StepOutcome {
+    /// The server moved, and runs as it did before.
+    Moved,
+    /// The server moved, and is in error there.
+    Harmed {
+        /// The fault.
+        why: String,
+    },
+    /// There was nothing to move any more.
+    Gone {
+        /// The reason.
+        why: String,
+    },
+    /// The plan ended first.
+    Dropped,
+}
+
+impl fmt::Display for StepOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved => f.write_str("moved"),
+            Self::Harmed { why } => write!(f, "in ERROR after its move: {why}"),
+            Self::Gone { why } => f.write_str(why),
+            Self::Dropped => f.write_str("the plan ended first"),
+        }
+    }
+}
+
+/// A step that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastStep {
+    /// The plan.
+    pub plan_id: PlanId,
+    /// Its place in the plan's order.
+    pub number: u64,
+    /// The server.
+    pub server_id: ServerId,
+    /// Its name.
+    pub server_name: String,
+    /// Its project; `None` if the server was gone.
+    pub project_id: Option<ProjectId>,
+    /// The name of the host that the server left.
+    pub from_name: String,
+    /// The name of its host at the end; `None` if it had none.
+    pub to_name: Option<String>,
+    /// How the guest travelled; `None` if it did not.
+    pub mode: Option<Mode>,
+    /// How many of its moves failed.
+    pub failures: u32,
+    /// When its last move began.
+    pub begun_at: Option<Timestamp>,
+    /// When the step ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub outcome: StepOutcome,
+}
+
+impl PastStep {
+    /// The key of the step: the plan, then the number.
+    pub fn past_key(&self) -> String {
+        format!("{}/{:012}", self.plan_id, self.number)
+    }
+}

@@ -1,0 +1,161 @@
+//! What must hold of plans: they keep their limits, touch nothing that they may not, and go on while they can.
+
+use crate::{
+    event::ClientRequest,
+    world::{World, note},
+};
+use lenticular_control::plan::{InFlight, choose, wait};
+use lenticular_model::{
+    MigrationId, ServerId, State, Timestamp,
+    compute::{
+        maintenance::Maintenance,
+        migration::{Migration, Mode},
+        server::Condition,
+    },
+    ops::{plan::Plan, plan_step::PlanStep},
+    policy::RoleLevel,
+};
+use std::sync::Arc;
+
+impl World {
+    /// 7: a plan that begins a move keeps its limits.
+    pub(crate) fn check_plan_move(&mut self, (before, after): (&State, &State), id: &str, at: Timestamp) {
+        let Ok(id) = id.parse::<MigrationId>() else { return };
+        let begun = after.migrations.get(&id).filter(|_| !before.migrations.contains_key(&id));
+        let Some(begun) = begun.filter(|migration| migration.plan_id.is_some()) else { return };
+        let begun = Migration::clone(begun);
+        let name = self.name(begun.server_id);
+        note!(self, "a plan moves {name} from {} to {}", begun.from_name, begun.to_name);
+        self.coverage.note("plan", if begun.mode == Mode::Live { "live move" } else { "cold move" });
+        if let Some(what) = self.broken_limit((before, after), &begun, at) {
+            self.violate(7, format!("plan {:?} moves {name}, and {what}", begun.plan_id));
+        }
+    }
+
+    fn broken_limit(
+        &mut self,
+        (before, after): (&State, &State),
+        begun: &Migration,
+        at: Timestamp,
+    ) -> Option<String> {
+        let plan_id = begun.plan_id.as_ref()?;
+        let Some(plan) = before.plans.get(plan_id) else { return Some("there is no such plan".to_owned()) };
+        if !plan.is_running() || before.freeze().is_some() {
+            return Some(format!("it is {}, or frozen", plan.phase.name()));
+        }
+        let last = self.plan_begins.insert(plan_id.clone(), at);
+        // A store that went back does not know its last moves.
+        let gap_ms = last.filter(|_| self.plane.restores == 0).map(|last| at.since_ms(last));
+        let gap_ms = gap_ms.filter(|gap| *gap < 2_000);
+        if let Some(gap_ms) = gap_ms {
+            return Some(format!("its last move began {gap_ms} ms before"));
+        }
+        for host in [begun.from, begun.to] {
+            let ends = |other: &&Arc<Migration>| other.from == host || other.to == host;
+            let moves = after.moves_under_way().filter(ends).count();
+            if moves > 2 {
+                return Some(format!("host {host} takes part in {moves} moves"));
+            }
+        }
+        if after.moves_under_way().count() > 20 {
+            return Some("more than 20 moves are under way in the zone".to_owned());
+        }
+        let own = before.moves_under_way().filter(|other| other.plan_id.as_ref() == Some(plan_id)).count();
+        if plan.moved == 0 && own > 0 {
+            return Some("its first server has not arrived yet".to_owned());
+        }
+        self.harmed(before, begun)
+    }
+
+    /// Nothing is stopped or moved that its owner did not allow to be stopped or moved, and groups stay whole.
+    fn harmed(&self, before: &State, begun: &Migration) -> Option<String> {
+        let server = before.servers.get(&begun.server_id)?;
+        let wish = Maintenance::of(&server.metadata);
+        if wish == Maintenance::None {
+            return Some("its owner does not allow it".to_owned());
+        }
+        let stops =
+            begun.mode == Mode::Cold && matches!(server.condition, Condition::Active | Condition::Paused);
+        if stops && wish == Maintenance::Live && server.reclaim_at.is_none() {
+            return Some("the move stops its guest".to_owned());
+        }
+        let group = server.server_group?;
+        let members = before.servers_of_group(group).count();
+        let moving = before.servers_of_group(group).filter(|member| member.ticket.is_some()).count();
+        (moving >= (members / 2).max(1))
+            .then(|| format!("{moving} of {members} servers of its group move already"))
+    }
+}
+
+impl World {
+    /// An operator sees that faults have ceased, and lets plans go on, but for servers that cannot move.
+    pub(crate) fn resume_plans(&mut self) {
+        let state = self.plane.published.clone();
+        let failing = state.plan_steps.values().filter(|step| step.failures >= 3 && step.skipped.is_none());
+        let stuck: Vec<ServerId> = failing.map(|step| step.id).filter(|id| self.cannot_move(*id)).collect();
+        let stops = state.freeze().is_some() || state.plans.values().any(|plan| !plan.is_running());
+        let skips = stuck.into_iter().map(ClientRequest::Skip);
+        for ask in skips.chain(stops.then_some(ClientRequest::ResumePlans)) {
+            let caller = self.clients.caller(0, RoleLevel::Admin);
+            self.ask(caller, ask);
+        }
+    }
+
+    /// True if a disk of the server is away, or its agent of an earlier release does not say its guest's layout.
+    fn cannot_move(&self, id: ServerId) -> bool {
+        let state = &self.plane.published;
+        let server = state.servers.get(&id);
+        let real = server.and_then(|server| self.host_of(server.host_id?)).and_then(|h| h.guests.get(&id));
+        let (Some(server), Some(real)) = (server, real) else { return false };
+        let disks = state.disks_of_server(id).skip(1);
+        let whole =
+            real.disk.as_ref().is_some_and(|disk| disks.map(|d| d.id).all(|d| disk.more.contains_key(&d)));
+        let unsaid = real.process.as_ref().is_some_and(|process| process.layout != server.layout);
+        !whole || unsaid
+    }
+}
+
+/// What a plan could do and does not, when everything else is at rest; `None` if nothing.
+pub(crate) fn unfinished(state: &State, now: Timestamp) -> Option<String> {
+    state.plans.values().find_map(|plan| {
+        if !plan.is_running() {
+            return Some(format!("plan {} is {}", plan.id, plan.phase.name()));
+        }
+        let steps: Vec<&Arc<PlanStep>> = state.steps_of_plan(&plan.id).collect();
+        let host = plan.drained();
+        let adopts =
+            |host| state.servers_on_host(host).any(|server| !state.plan_steps.contains_key(&server.id));
+        if host.is_some_and(adopts) {
+            return Some(format!("plan {} does not see a server", plan.id));
+        }
+        let empty = host.is_none_or(|host| state.taken_of_host(host).servers == 0);
+        if steps.is_empty() && empty {
+            return Some(format!("plan {} has nothing left to do, and is not over", plan.id));
+        }
+        let open = steps.into_iter().find_map(|step| could_begin(state, (plan, step), now));
+        open.map(|what| format!("plan {}: {what}", plan.id))
+    })
+}
+
+fn could_begin(state: &State, (plan, step): (&Plan, &PlanStep), now: Timestamp) -> Option<String> {
+    let name = step.id;
+    if !step.is_waiting() {
+        return Some(format!("the move of {name} is under way"));
+    }
+    let Some(server) = state.servers.get(&step.id) else { return Some(format!("{name} is gone")) };
+    let flight = InFlight::of(state);
+    match wait(state, (plan, step), server, &flight, now) {
+        Ok(mode) => {
+            let (host, _) = choose(state, plan, server, mode, &flight);
+            host.map(|_| format!("{name} could move"))
+        }
+        // It waits for room, or after a failure.
+        Err(held) if held.until.is_some() => {
+            let rested = PlanStep { retry_at: None, ..step.clone() };
+            let mode = wait(state, (plan, &rested), server, &flight, now).ok()?;
+            let (host, _) = choose(state, plan, server, mode, &flight);
+            host.map(|_| format!("{name} can move at {:?}", held.until))
+        }
+        Err(_) => None,
+    }
+}

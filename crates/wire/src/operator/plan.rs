@@ -1,0 +1,184 @@
+//! Plans: requests for them, and what operators see of them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A request for a plan, or for a look at what the plan would do. Exactly one of `drain`, `project`, `aggregate` and `servers`
+/// says which servers move.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanAsk {
+    /// All servers of this host. The host takes no servers from then on.
+    #[serde(default)]
+    pub drain: Option<String>,
+    /// The servers of this project, by its name or id.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// The servers on the hosts of this aggregate, by its name.
+    #[serde(default)]
+    pub aggregate: Option<String>,
+    /// These servers, by id or by a name that only one server has.
+    #[serde(default)]
+    pub servers: Vec<String>,
+    /// The aggregate that the servers move to, by its name. Only a drain can do without.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// The reason, for people.
+    #[serde(default)]
+    pub reason: String,
+    /// After so many seconds the plan pauses.
+    #[serde(default)]
+    pub deadline_s: Option<i64>,
+    /// Other limits than the defaults.
+    #[serde(default)]
+    pub limits: LimitsAsk,
+    /// Why the limits are looser than the defaults.
+    #[serde(default)]
+    pub loosen: Option<String>,
+    /// True to see what the plan would do, without starting it.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// True to start a plan although some servers find no host now.
+    #[serde(default)]
+    pub anyway: bool,
+}
+
+/// Limits that differ from the defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsAsk {
+    /// The most moves from or to one host at a time (2).
+    #[serde(default)]
+    pub per_host: Option<u32>,
+    /// The most moves from or to hosts with the same label `rack`, or `gateway`, at a time (4).
+    #[serde(default)]
+    pub per_rack: Option<u32>,
+    /// The most moves from or to hosts of one zone at a time (20).
+    #[serde(default)]
+    pub per_zone: Option<u32>,
+    /// From the start of one server's move to the start of the next, in seconds (2).
+    #[serde(default)]
+    pub between_servers_s: Option<i64>,
+    /// From the first move of one host to the first move of the next, in seconds (180).
+    #[serde(default)]
+    pub between_hosts_s: Option<i64>,
+    /// After so many moves the plan pauses.
+    #[serde(default)]
+    pub hard_limit: Option<u64>,
+}
+
+/// A request to pause a plan, or to freeze all plans.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonAsk {
+    /// The reason, for people.
+    pub reason: String,
+}
+
+/// A request to resume a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeAsk {
+    /// After so many seconds, from now on, the plan pauses again.
+    #[serde(default)]
+    pub deadline_s: Option<i64>,
+    /// After so many moves in all the plan pauses again.
+    #[serde(default)]
+    pub hard_limit: Option<u64>,
+}
+
+/// A request that a plan leaves a server where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SkipAsk {
+    /// The server, by id or by a name that only one server has.
+    pub server: String,
+    /// The reason, for people. Without one the plan moves the server again.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanView {
+    /// Its name.
+    pub name: String,
+    /// What it does: `drain rack-1-host-01`.
+    pub goal: String,
+    /// The aggregate that the servers move to; `null` for any host.
+    pub to: Option<String>,
+    /// `preview`, `running`, `frozen`, `paused`, `halted`, `done` or `aborted`.
+    pub phase: String,
+    /// Why it does not run.
+    pub why: Option<String>,
+    /// The reason.
+    pub reason: String,
+    /// The name of the operator who started it.
+    pub by: String,
+    /// When it was started.
+    pub since: Option<String>,
+    /// When it ended.
+    pub ended: Option<String>,
+    /// When it pauses.
+    pub deadline: Option<String>,
+    /// The limits, as sentences.
+    pub limits: Vec<String>,
+    /// Why the limits are looser than the defaults.
+    pub loosened: Option<String>,
+    /// How many servers moved.
+    pub moved: u64,
+    /// How many servers move now.
+    pub under_way: u64,
+    /// How many servers wait.
+    pub waiting: u64,
+    /// How many servers were deleted, or were elsewhere already.
+    pub gone: u64,
+    /// What else keeps the host from being empty.
+    pub claims: Vec<String>,
+    /// The pace that was asked for and the pace that was achieved; `null` before the second move.
+    pub pace: Option<PaceView>,
+    /// The steps, in their order; empty in a list of plans.
+    pub steps: Vec<PlanStepView>,
+}
+
+/// How fast a plan moved servers, computed from the times of its moves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PaceView {
+    /// The shortest time between the starts of two moves that was asked for, in seconds.
+    pub asked_gap_s: i64,
+    /// The shortest time between the starts of two moves, in seconds.
+    pub shortest_gap_s: f64,
+    /// The longest, in seconds.
+    pub longest_gap_s: f64,
+    /// How many moves began per minute, from the first to the last.
+    pub per_minute: f64,
+    /// The most moves of the plan that were under way at once.
+    pub most_in_flight: usize,
+}
+
+/// A step of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanStepView {
+    /// Its place.
+    pub number: u64,
+    /// The server's id.
+    pub server: String,
+    /// The server's name.
+    pub name: String,
+    /// The host that the server leaves.
+    pub from: String,
+    /// The host that it goes to.
+    pub to: Option<String>,
+    /// `live` or `cold`.
+    pub mode: Option<String>,
+    /// `waiting`, `moving`, `landed`, `moved`, `harmed`, `gone` or `dropped`; in a preview `moves`, `waits` or `finds no host`.
+    pub state: String,
+    /// What holds it back, or how it ended.
+    pub why: Option<String>,
+    /// When it is tried again, if time has to pass.
+    pub next_try: Option<String>,
+    /// When its last move began.
+    pub begun: Option<String>,
+    /// When it ended.
+    pub ended: Option<String>,
+}
