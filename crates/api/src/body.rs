@@ -13,7 +13,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lenticular_model::error::Error;
-use lenticular_wire::fault::Service;
+use lenticular_wire::{agent::Answer, fault::Service};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -22,6 +22,10 @@ pub struct Json(pub Value);
 
 /// A JSON body of the agent protocol, parsed into its type.
 pub struct Message<T>(pub T);
+
+/// An agent's answer to a question. A console's log is long and has what the guest wrote, so only the words of a failure are
+/// bounded like other texts of agents.
+pub struct Answered(pub Answer);
 
 /// Reads at most `limit` bytes.
 pub async fn bytes(request: Request, limit: usize) -> Result<Bytes, Error> {
@@ -119,12 +123,40 @@ impl<T: DeserializeOwned> FromRequest<App> for Message<T> {
     type Rejection = Fault;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
-        let bytes = bytes(request, REPORT_BYTES_MAX).await?;
-        let malformed = |error| Error::invalid(format!("Malformed message: {error}."));
-        let mut message: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let mut message = object(&bytes(request, REPORT_BYTES_MAX).await?)?;
         bound(&mut message);
         serde_json::from_value(message).map(Self).map_err(|error| malformed(error).into())
     }
+}
+
+impl FromRequest<App> for Answered {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Fault> {
+        Ok(Self(answer(&bytes(request, REPORT_BYTES_MAX).await?)?))
+    }
+}
+
+fn malformed(error: serde_json::Error) -> Error {
+    Error::invalid(format!("Malformed message: {error}."))
+}
+
+/// Reads a JSON object. Structs could be read from arrays, too, field by field.
+fn object(bytes: &[u8]) -> Result<Value, Error> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => serde_json::from_slice(bytes).map_err(malformed),
+        _ => Err(Error::invalid("The request needs a body: a JSON object.")),
+    }
+}
+
+fn answer(bytes: &[u8]) -> Result<Answer, Error> {
+    let Answer { id, result } = serde_json::from_value(object(bytes)?).map_err(malformed)?;
+    let result = result.map_err(|why| {
+        let mut why = Value::String(why);
+        bound(&mut why);
+        why.as_str().unwrap_or_default().to_owned()
+    });
+    Ok(Answer { id, result })
 }
 
 /// Shortens long texts, and removes terminal control characters: people read the texts of hosts.
@@ -147,6 +179,19 @@ fn bound(value: &mut Value) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_answer_is_whole_and_its_failure_is_bounded() {
+        let log = "count 1\u{1b}[0m\n".repeat(10_000);
+        let said = |result: Result<&str, &str>| {
+            answer(json!({"id": 1, "result": result}).to_string().as_bytes()).map(|answer| answer.result)
+        };
+        assert_eq!(said(Ok(&log)).unwrap(), Ok(log.clone()));
+        let failure = said(Err(&log)).unwrap().unwrap_err();
+        assert!(failure.chars().count() == REPORT_TEXT_MAX && !failure.contains('\u{1b}'));
+        let no_object = answer(b"[1, null]").unwrap_err();
+        assert_eq!(no_object.to_string(), "The request needs a body: a JSON object.");
+    }
 
     #[test]
     fn names_lose_their_blanks_and_nothing_else_does() {

@@ -3,7 +3,7 @@
 use crate::{
     agent::{enrol::Peer, receipt},
     app::App,
-    body::Message,
+    body::{Answered, Message},
     fault::Handled,
     query::Query,
     respond::{empty, json},
@@ -70,7 +70,7 @@ pub async fn answer(
     peer: Peer,
     State(app): State<App>,
     Path(host): Path<String>,
-    Message(answer): Message<Answer>,
+    Answered(answer): Answered,
 ) -> Handled {
     let host = host_id(&host)?;
     peer.is(&app, host).await?;
