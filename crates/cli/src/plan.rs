@@ -191,6 +191,7 @@ pub fn move_servers(
     let servers = which.servers.as_ref().map(|file| {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let text = text.trim_start_matches('\u{feff}');
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         anyhow::Ok(lines.map(str::to_owned).collect::<Vec<_>>())
     });
@@ -285,6 +286,9 @@ fn answer<W: Write>(plan: &PlanView, json: bool, screen: &mut Screen<W>) -> Resu
 /// How often a plan is looked at, in milliseconds.
 const LOOK_EVERY_MS: u64 = 500;
 
+/// How often in a row the cloud may not answer: for a minute.
+const UNHEARD_MAX: u64 = 60_000 / LOOK_EVERY_MS;
+
 /// Looks at a plan until it does not run any more. Says each change in a line.
 fn wait_for<W: Write>(
     client: &Client,
@@ -292,7 +296,7 @@ fn wait_for<W: Write>(
     quiet: bool,
     screen: &mut Screen<W>,
 ) -> Result<PlanView> {
-    let (path, mut said) = (path(&plan.name), String::new());
+    let (path, mut said, mut unheard) = (path(&plan.name), String::new(), 0);
     loop {
         let line = progress(&plan);
         if !quiet && line != said {
@@ -304,7 +308,16 @@ fn wait_for<W: Write>(
         }
         #[expect(clippy::disallowed_methods, reason = "the plan tells the cloud, not this, that it goes on")]
         std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
-        plan = client.get::<PlanView>(&path)?;
+        plan = match client.get::<PlanView>(&path) {
+            Ok(plan) => plan,
+            // The control plane may restart; the plan goes on after that.
+            Err(_) if unheard < UNHEARD_MAX => {
+                unheard += 1;
+                continue;
+            }
+            Err(error) => return Err(error.context("the plan may go on; see `lenticular plan show`")),
+        };
+        unheard = 0;
     }
 }
 

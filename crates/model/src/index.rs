@@ -34,7 +34,7 @@ use crate::{
     },
     image::{Image, ImageMember},
     network::{network::Network, port::Port, security_group::SecurityGroup, subnet::Subnet},
-    ops::{freeze::Freeze, plan::Plan, plan_step::PlanStep},
+    ops::{freeze::Freeze, pace::PlanPace, plan::Plan, plan_step::PlanStep},
     quota::{Quota, Usage},
 };
 use imbl::OrdMap;
@@ -474,6 +474,7 @@ impl Indexed for Disk {
 impl Indexed for DiskCopy {}
 impl Indexed for Plan {}
 impl Indexed for Freeze {}
+impl Indexed for PlanPace {}
 
 impl Indexed for PlanStep {
     fn index(index: &mut Index, _: u64, old: Option<&Self>, new: Option<&Self>) {

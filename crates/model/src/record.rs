@@ -206,6 +206,7 @@ kinds! {
         HostRule "host_rule" Hot crate::host::rule::HostRule, crate::HostRuleId, host_rules;
         Plan "plan" Hot crate::ops::plan::Plan, crate::PlanId, plans;
         PlanStep "plan_step" Hot crate::ops::plan_step::PlanStep, crate::ServerId, plan_steps;
+        PlanPace "plan_pace" Hot crate::ops::pace::PlanPace, crate::SingletonId, plan_paces;
         Freeze "freeze" Hot crate::ops::freeze::Freeze, crate::SingletonId, freezes;
         Heartbeat "heartbeat" Volatile crate::host::host::Heartbeat, crate::HostId, heartbeats;
         Aggregate "aggregate" Hot crate::compute::aggregate::Aggregate, crate::AggregateId, aggregates;

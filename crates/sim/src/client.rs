@@ -13,7 +13,7 @@ use lenticular_model::{
         server::{BootStyle, Condition},
     },
     error::{Error, Kind},
-    host::host::Intent,
+    host::host::{Host, Intent},
     policy::{Caller, RoleLevel, Scope},
 };
 use std::{
@@ -173,7 +173,8 @@ impl World {
     /// Starts, stops, resumes or ends plans.
     fn about_plans(&mut self, host: HostId) -> ClientRequest {
         let state = &self.plane.published;
-        let closed = state.hosts.values().find(|host| !host.is_enabled()).map(|host| host.id);
+        let drains = |host: &&std::sync::Arc<Host>| host.intent.before_drain() != &host.intent;
+        let closed = state.hosts.values().find(drains).map(|host| host.id);
         let stopped = state.freeze().is_some() || state.plans.values().any(|plan| !plan.is_running());
         match (self.rng.range(0, 100), closed) {
             (0..=39, _) if stopped => ClientRequest::ResumePlans,

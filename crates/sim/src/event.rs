@@ -114,7 +114,7 @@ impl ClientRequest {
             Self::Unshelve(_) => "unshelve",
             Self::Readdress(_) => "readdress",
             Self::Intent(_, Intent::Enabled) => "enable host",
-            Self::Intent(_, Intent::Disabled { .. } | Intent::Draining { .. }) => "disable host",
+            Self::Intent(..) => "disable host",
             Self::Drain(_) => "drain host",
             Self::Undrain(_) => "undrain host",
             Self::PausePlans => "pause plans",

@@ -43,12 +43,12 @@ impl World {
         if !plan.is_running() || before.freeze().is_some() {
             return Some(format!("it is {}, or frozen", plan.phase.name()));
         }
-        let last = self.plan_begins.insert(plan_id.clone(), at);
+        let last = self.last_plan_begin.replace(at);
         // A store that went back does not know its last moves.
         let gap_ms = last.filter(|_| self.plane.restores == 0).map(|last| at.since_ms(last));
         let gap_ms = gap_ms.filter(|gap| *gap < 2_000);
         if let Some(gap_ms) = gap_ms {
-            return Some(format!("its last move began {gap_ms} ms before"));
+            return Some(format!("the last move of a plan began {gap_ms} ms before"));
         }
         for host in [begun.from, begun.to] {
             let ends = |other: &&Arc<Migration>| other.from == host || other.to == host;
@@ -93,7 +93,8 @@ impl World {
         let state = self.plane.published.clone();
         let failing = state.plan_steps.values().filter(|step| step.failures >= 3 && step.skipped.is_none());
         let stuck: Vec<ServerId> = failing.map(|step| step.id).filter(|id| self.cannot_move(*id)).collect();
-        let stops = state.freeze().is_some() || state.plans.values().any(|plan| !plan.is_running());
+        let stops = |plan: &Arc<Plan>| !plan.is_running() && !has_skipped_all(&state, plan);
+        let stops = state.freeze().is_some() || state.plans.values().any(stops);
         let skips = stuck.into_iter().map(ClientRequest::Skip);
         for ask in skips.chain(stops.then_some(ClientRequest::ResumePlans)) {
             let caller = self.clients.caller(0, RoleLevel::Admin);
@@ -115,9 +116,18 @@ impl World {
     }
 }
 
+/// True if an operator skipped all servers that are left: the plan pauses then.
+fn has_skipped_all(state: &State, plan: &Plan) -> bool {
+    let mut steps = state.steps_of_plan(&plan.id).peekable();
+    steps.peek().is_some() && steps.all(|step| step.skipped.is_some())
+}
+
 /// What a plan could do and does not, when everything else is at rest; `None` if nothing.
 pub(crate) fn unfinished(state: &State, now: Timestamp) -> Option<String> {
     state.plans.values().find_map(|plan| {
+        if has_skipped_all(state, plan) {
+            return None;
+        }
         if !plan.is_running() {
             return Some(format!("plan {} is {}", plan.id, plan.phase.name()));
         }

@@ -14,7 +14,7 @@ use crate::{
     trace::Trace,
     usage::Usage,
 };
-use lenticular_model::{HostId, PlanId, ServerId, Timestamp};
+use lenticular_model::{HostId, ServerId, Timestamp};
 use std::collections::BTreeMap;
 
 /// The beginning of every run.
@@ -59,8 +59,8 @@ pub struct World {
     pub(crate) commits: u64,
     /// The servers to check for forbidden copies.
     pub(crate) look: Look,
-    /// When each plan last began a move.
-    pub(crate) plan_begins: BTreeMap<PlanId, Timestamp>,
+    /// When a plan last began a move.
+    pub(crate) last_plan_begin: Option<Timestamp>,
     /// The usage of each host.
     pub(crate) usage: Usage,
     /// The index of each host in the world.
@@ -94,7 +94,7 @@ impl World {
             steps: 0,
             commits: 0,
             look: Look::default(),
-            plan_begins: BTreeMap::new(),
+            last_plan_begin: None,
             usage: Usage::new(),
             host_numbers: BTreeMap::new(),
             events: BTreeMap::new(),

@@ -66,9 +66,8 @@ pub async fn zones_detail(ctx: Ctx) -> Handled {
 /// The service of a host, as Nova names it beside a hypervisor.
 pub(super) fn service_of(ctx: &Ctx, host: &Host) -> Value {
     let reason = match &host.intent {
-        Intent::Disabled { reason } => reason.clone(),
-        Intent::Draining { plan_id } => Some(format!("being drained by plan {plan_id}")),
         Intent::Enabled => readiness::refusal_of_host(&ctx.state, host),
+        closed => closed.reason(),
     };
     json!({"host": host.name, "id": service_id(ctx, host), "disabled_reason": reason})
 }

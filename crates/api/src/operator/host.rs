@@ -117,7 +117,8 @@ pub fn view(state: &State, host: &Host) -> HostView {
         _ if host.fence.is_some() => ("off", host.fence.as_ref().map(|f| format!("since {}", f.at.iso()))),
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
-        (Intent::Draining { plan_id }, ..) => ("draining", Some(format!("by plan {plan_id}"))),
+        (Intent::Draining { .. }, ..) => ("draining", host.intent.reason()),
+        (Intent::Drained { .. }, ..) => ("drained", host.intent.reason()),
         (_, _, Some(trouble)) => ("out of order", Some(trouble.to_owned())),
         _ => match readiness::of_host(state, host).into_iter().find(|line| !line.overruled) {
             Some(line) => ("not ready", Some(line.text)),

@@ -5,11 +5,11 @@ use crate::{body::Message, ctx::Ctx, fault::Handled, respond::json};
 use axum::extract::Path;
 use lenticular_control::{
     command::ops::plan::{self as command, NewGoal, NewPlan},
-    plan::{InFlight, Pace, Preview, PreviewStep, Prospect, pace, wait},
+    plan::{InFlight, Pace, Preview, PreviewStep, Prospect, Wait, pace, turn, wait},
 };
 use lenticular_model::{
     AggregateId, HostId, Kind, PlanId, ProjectId, ServerId, State, Timestamp, Txn,
-    compute::migration::Mode,
+    compute::{migration::Mode, server::Server},
     error::{Error, Result},
     ops::{
         limits::Limits,
@@ -221,14 +221,27 @@ async fn detail(ctx: &Ctx, state: &State, name: &str) -> Result<PlanView> {
     let past = docs.iter().map(|(_, doc)| serde_json::from_str(doc).map_err(Error::internal));
     let past: Vec<PastStep> = past.collect::<Result<_>>()?;
     let open = || state.steps_of_plan(&id);
-    let began = past.iter().filter_map(|step| Some((step.begun_at?, Some(step.ended_at))));
-    let begins = open().filter(|step| !step.is_waiting()).filter_map(|step| Some((step.begun_at?, None)));
+    let moved = past.iter().filter(|step| step.mode.is_some());
+    let began = moved.filter_map(|step| Some((step.begun_at?, step.arrived_at.or(Some(step.ended_at)))));
+    let moving = open().filter(|step| !step.is_waiting());
+    let begins = moving.filter_map(|step| Some((step.begun_at?, step.arrived_at)));
     let pace = pace(began.chain(begins).collect()).map(|found| pace_view(&plan, found));
-    let (flight, now) = (InFlight::of(state), ctx.app.now());
+    let now = Now {
+        at: ctx.app.now(),
+        flight: InFlight::of(state),
+        under_way: open().any(|step| !step.is_waiting()),
+    };
     let mut steps: Vec<PlanStepView> = past.iter().map(past_step).collect();
-    steps.extend(open().map(|step| open_step(state, (&plan, step), &flight, now)));
+    steps.extend(open().map(|step| open_step(state, (&plan, step), &now)));
     steps.sort_by_key(|step| step.number);
     Ok(PlanView { steps, pace, claims: claims(state, &plan), ..summary(state, &plan) })
+}
+
+/// What is read once for all steps of a plan.
+struct Now {
+    at: Timestamp,
+    flight: InFlight,
+    under_way: bool,
 }
 
 fn pace_view(plan: &Plan, pace: Pace) -> PaceView {
@@ -244,8 +257,6 @@ fn pace_view(plan: &Plan, pace: Pace) -> PaceView {
 }
 
 fn summary(state: &State, plan: &Plan) -> PlanView {
-    let aggregate =
-        |id: AggregateId| state.aggregates.get(&id).map_or_else(|| id.to_string(), |a| a.name.clone());
     let (mut waiting, mut under_way) = (0, 0);
     for step in state.steps_of_plan(&plan.id) {
         *(if step.is_waiting() { &mut waiting } else { &mut under_way }) += 1;
@@ -260,7 +271,7 @@ fn summary(state: &State, plan: &Plan) -> PlanView {
     PlanView {
         name: plan.id.to_string(),
         goal: plan.goal_text(),
-        to: plan.to.map(aggregate),
+        to: plan.to_name.clone(),
         phase: phase.to_owned(),
         why: frozen.or_else(|| plan.phase.why().map(str::to_owned)),
         reason: plan.reason.clone(),
@@ -291,6 +302,10 @@ fn limit_texts(limits: &Limits) -> Vec<String> {
 /// What keeps a drained host from being empty, besides the servers on it.
 fn claims(state: &State, plan: &Plan) -> Vec<String> {
     let Some(host) = plan.drained() else { return Vec::new() };
+    let of_others = state.servers_on_host(host).filter_map(|server| {
+        let other = state.plan_steps.get(&server.id).filter(|step| step.plan_id != plan.id)?;
+        Some(format!("server {} ({}) is moved by plan {}", server.name, server.id, other.plan_id))
+    });
     let here = state.migrations.values().filter(|migration| migration.from == host || migration.to == host);
     let claims = here.filter_map(|migration| {
         let server = state.servers.get(&migration.server_id)?;
@@ -303,9 +318,9 @@ fn claims(state: &State, plan: &Plan) -> Vec<String> {
         }
         let last = server.unconfirmed.as_ref().filter(|last| last.from == host)?;
         let until = last.confirm_at.map(|at| format!(" until {}", at.iso())).unwrap_or_default();
-        Some(format!("{text} may come back{until}: its owner has not confirmed its last move"))
+        Some(format!("{text} may come back{until}: its owner has not confirmed or reverted its last move"))
     });
-    claims.collect()
+    of_others.chain(claims).collect()
 }
 
 fn host_name(state: &State, id: HostId) -> String {
@@ -319,12 +334,7 @@ fn mode_name(mode: Mode) -> String {
     }
 }
 
-fn open_step(
-    state: &State,
-    (plan, step): (&Plan, &PlanStep),
-    flight: &InFlight,
-    now: Timestamp,
-) -> PlanStepView {
+fn open_step(state: &State, (plan, step): (&Plan, &PlanStep), now: &Now) -> PlanStepView {
     let server = state.servers.get(&step.id);
     let (word, mode) = match step.state {
         StepState::Waiting => ("waiting", None),
@@ -332,7 +342,7 @@ fn open_step(
         StepState::Landed { mode, .. } => ("landed", Some(mode)),
     };
     let held = server.filter(|_| step.is_waiting());
-    let held = held.and_then(|server| wait(state, (plan, step), server, flight, now).err());
+    let held = held.map(|server| held_back(state, (plan, step), server, now));
     PlanStepView {
         number: step.number,
         server: step.id.to_string(),
@@ -348,11 +358,24 @@ fn open_step(
     }
 }
 
+/// What holds a step back that waits. If nothing does, its turn comes.
+fn held_back(state: &State, (plan, step): (&Plan, &PlanStep), server: &Server, now: &Now) -> Wait {
+    let held = wait(state, (plan, step), server, &now.flight, now.at).err();
+    let stopped = !plan.is_running() || state.freeze().is_some();
+    let stopped = stopped.then(|| "the plan does not go on now".to_owned());
+    let later = || turn(state, (plan, step), now.under_way, now.at).err();
+    held.or(stopped.map(|why| Wait { why, until: None })).or_else(later).unwrap_or_else(|| {
+        let why = "it waits for its turn, or for a host that may take part in one more move".to_owned();
+        Wait { why, until: None }
+    })
+}
+
 fn past_step(step: &PastStep) -> PlanStepView {
     let (word, why) = match &step.outcome {
         StepOutcome::Moved => ("moved", None),
         StepOutcome::Harmed { .. } => ("harmed", Some(step.outcome.to_string())),
         StepOutcome::Gone { .. } => ("gone", Some(step.outcome.to_string())),
+        StepOutcome::Skipped { .. } => ("skipped", Some(step.outcome.to_string())),
         StepOutcome::Dropped => ("dropped", Some(step.outcome.to_string())),
     };
     PlanStepView {

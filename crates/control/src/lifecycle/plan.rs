@@ -1,10 +1,11 @@
 //! Plans: what becomes of a plan and of its steps, whoever causes it.
 
 use lenticular_model::{
-    HostId, Kind, PlanId, ServerId, Txn,
+    HostId, Kind, PlanId, ServerId, SingletonId, Txn,
     compute::migration::{Migration, Phase},
     host::host::{Host, Intent},
     ops::{
+        pace::{PACE, PlanPace},
         plan::{Plan, PlanPhase},
         plan_step::{PastStep, PlanStep, StepOutcome, StepState},
     },
@@ -32,6 +33,7 @@ pub fn add_steps(txn: &mut Txn<'_>, id: &PlanId, servers: Vec<(HostId, ServerId)
             failures: 0,
             trouble: None,
             skipped: None,
+            arrived_at: None,
             retry_at: None,
             begun_at: None,
             unknown: Default::default(),
@@ -48,7 +50,9 @@ pub fn on_move_ended(txn: &mut Txn<'_>, migration: &Migration) {
     let (to, mode, now) = (migration.to, migration.mode, txn.now);
     match &migration.phase {
         Phase::Confirmed | Phase::Moved => {
-            txn.update::<PlanStep>(&step.id, |step| step.state = StepState::Landed { to, mode });
+            txn.update::<PlanStep>(&step.id, |step| {
+                (step.state, step.arrived_at) = (StepState::Landed { to, mode }, Some(now));
+            });
         }
         Phase::Failed { why } => {
             let failures = step.failures + 1;
@@ -90,6 +94,7 @@ pub fn end_step(txn: &mut Txn<'_>, id: ServerId, outcome: StepOutcome) {
         },
         failures: step.failures,
         begun_at: step.begun_at,
+        arrived_at: step.arrived_at,
         ended_at: txn.now,
         outcome: outcome.clone(),
     };
@@ -105,8 +110,15 @@ pub fn end_step(txn: &mut Txn<'_>, id: ServerId, outcome: StepOutcome) {
             // The move of a server that was deleted is no failure of the plan's.
             plan.failures_in_row = plan.failures_in_row.saturating_sub(step.failures.min(1));
         }
-        StepOutcome::Dropped => {}
+        StepOutcome::Dropped | StepOutcome::Skipped { .. } => {}
     });
+}
+
+/// Notes that a plan begins a move.
+pub fn note_pace(txn: &mut Txn<'_>) {
+    let (id, last_begin) = (SingletonId::from(PACE), txn.now);
+    let (created_at, updated_at, unknown) = (last_begin, None, Default::default());
+    txn.put(PlanPace { id, created_at, updated_at, last_begin, unknown });
 }
 
 /// Sets the phase of a plan that goes on, or can.
@@ -116,18 +128,20 @@ pub fn set_phase(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
 
 /// Ends a plan, and what it had still to do. Moves that are under way end as they would.
 pub fn end(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
-    let left: Vec<ServerId> = txn.steps_of_plan(id).map(|step| step.id).collect();
-    for server in left {
-        end_step(txn, server, StepOutcome::Dropped);
+    let left: Vec<_> = txn.steps_of_plan(id).map(|step| (step.id, step.skipped.clone())).collect();
+    for (server, skipped) in left {
+        let outcome = skipped.map_or(StepOutcome::Dropped, |why| StepOutcome::Skipped { why });
+        end_step(txn, server, outcome);
     }
     let Some(plan) = txn.delete::<Plan>(id) else { return };
-    let verb = if phase == PlanPhase::Done { "was drained by" } else { "is half drained: somebody aborted" };
     if let Some(host) = plan.drained() {
-        let reason = Some(format!("it {verb} plan {id}"));
-        let draining = |host: &Host| host.intent == Intent::Draining { plan_id: id.clone() };
-        if txn.hosts.get(&host).is_some_and(|host| draining(host)) {
-            txn.update::<Host>(&host, |host| host.intent = Intent::Disabled { reason });
-        }
+        txn.update::<Host>(&host, |host| {
+            if let Intent::Draining { plan_id, before } = &host.intent
+                && plan_id == id
+            {
+                host.intent = Intent::Drained { plan_id: id.clone(), before: before.clone() };
+            }
+        });
     }
     let plan = Plan { phase, updated_at: Some(txn.now), ..Plan::clone(&plan) };
     txn.put_cold(Kind::PastPlan, plan.past_key(), plan);

@@ -11,7 +11,7 @@ pub use in_flight::InFlight;
 pub use order::in_order;
 pub use pace::{Pace, pace};
 pub use preview::{Preview, PreviewStep, Prospect, preview};
-pub use wait::{Wait, mode, wait};
+pub use wait::{Wait, mode, turn, wait};
 
 use crate::{
     lifecycle::{

@@ -7,9 +7,10 @@ use lenticular_model::{
         maintenance::{MAINTENANCE, Maintenance},
         migration::Mode,
         server::{Condition, Server, Wanted},
+        server_group::Policy,
     },
     host::host::Host,
-    ops::{plan::Plan, plan_step::PlanStep},
+    ops::{limits::Limits, plan::Plan, plan_step::PlanStep},
 };
 
 /// Why a step does not begin.
@@ -53,12 +54,47 @@ pub fn wait(
     Ok(mode)
 }
 
+/// Whether it is the turn of a step: one server goes first, then one host, and there are pauses between servers and between
+/// hosts. `under_way` is whether a move of the plan is under way.
+///
+/// # Errors
+/// Others go first, or a pause is not over.
+pub fn turn(
+    state: &State,
+    (plan, step): (&Plan, &PlanStep),
+    under_way: bool,
+    now: Timestamp,
+) -> Result<(), Wait> {
+    let Limits { between_servers_s, between_hosts_s, .. } = plan.limits;
+    let after = |last: Option<Timestamp>, s: i64, why: &str| match last.map(|last| last.plus_s(s)) {
+        Some(at) if at > now => Err(Wait { why: why.to_owned(), until: Some(at) }),
+        _ => Ok(()),
+    };
+    after(plan.last_begin, between_servers_s, "the pause between servers is not over")?;
+    // The pause binds all plans together, unless this one may be faster.
+    let together_s = between_servers_s.min(Limits::default().between_servers_s);
+    after(state.last_begin_of_plans(), together_s, "the pause between servers of all plans is not over")?;
+    if plan.moved == 0 && under_way {
+        return Err(Wait::for_change("the plan's first server has to arrive first".to_owned()));
+    }
+    if plan.begun_hosts.is_empty() || plan.begun_hosts.contains(&step.from) {
+        return Ok(());
+    }
+    if plan.begun_hosts.len() == 1 && under_way {
+        return Err(Wait::for_change("the servers of the plan's first host have to arrive first".to_owned()));
+    }
+    after(plan.last_host_begin, between_hosts_s, "the pause between hosts is not over")
+}
+
 /// How a server's guest would travel.
 ///
 /// # Errors
 /// Its state, its host or its owner does not permit that it moves.
 pub fn mode(state: &State, server: &Server) -> Result<Mode, Wait> {
-    match held_by_state(state, server).or_else(|| held_by_host(state, server)) {
+    match held_by_state(state, server)
+        .or_else(|| held_by_host(state, server))
+        .or_else(|| held_by_affinity(state, server))
+    {
         Some(why) => Err(Wait::for_change(why)),
         None => held_by_owner(server),
     }
@@ -109,6 +145,11 @@ fn held_by_state(state: &State, server: &Server) -> Option<String> {
 fn held_by_host(state: &State, server: &Server) -> Option<String> {
     let host = server.host_id.and_then(|id| state.hosts.get(&id));
     let name = host.map_or("of the server", |host| &host.name);
+    if host.is_some_and(|host| host.fence.is_some()) {
+        return Some(format!(
+            "host {name} was declared off; evacuate its servers, or end that with `lenticular host unfence {name}`"
+        ));
+    }
     (!host.is_some_and(|host| Host::is_up(host)))
         .then(|| format!("host {name} does not answer; nothing can be moved away from it"))
 }
@@ -124,6 +165,18 @@ fn held_by_owner(server: &Server) -> Result<Mode, Wait> {
         Maintenance::Cold | Maintenance::Stop if server.condition == Condition::Active => Ok(Mode::Cold),
         Maintenance::Live | Maintenance::Cold | Maintenance::Stop => Ok(Mode::Live),
     }
+}
+
+/// The servers of a group with affinity stay together, and so each of them stays.
+fn held_by_affinity(state: &State, server: &Server) -> Option<String> {
+    let group = server.server_group.and_then(|id| state.server_groups.get(&id))?;
+    let all = state.servers_of_group(group.id).count();
+    (group.policy == Policy::Affinity && all > 1).then(|| {
+        format!(
+            "its group {} keeps its {all} servers on one host (policy affinity), so none of them can move alone",
+            group.name
+        )
+    })
 }
 
 /// At most half of a server group, and at least one server of it, moves at a time.

@@ -5,10 +5,10 @@
 
 use crate::{
     lifecycle::plan as lifecycle,
-    plan::{InFlight, begin, choose, in_order, wait},
+    plan::{InFlight, begin, choose, in_order, turn, wait},
 };
 use lenticular_model::{
-    HostId, PlanId, ServerId, Timestamp, Txn,
+    PlanId, ServerId, Timestamp, Txn,
     compute::{
         operation::OperationKind,
         server::{Condition, Server, Wanted},
@@ -77,12 +77,23 @@ fn settle_waiting(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
     if server.host_id == Some(step.from) {
         return;
     }
-    let host = server.host_id.and_then(|host| txn.hosts.get(&host));
-    let why = match host {
-        Some(host) => format!("the server is on {} already", host.name),
-        None => "the server is on no host".to_owned(),
+    let Some(plan) = txn.plans.get(&step.plan_id) else { return };
+    let Some(host) = server.host_id.and_then(|host| txn.hosts.get(&host)) else {
+        let why = "the server is on no host".to_owned();
+        return lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
     };
-    lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
+    let is_target = |to| txn.aggregate_ids_of_host(host.id).any(|id| id == to);
+    match plan.drained().is_some() || plan.to.is_none_or(is_target) {
+        true => {
+            let why = format!("the server is on {} already", host.name);
+            lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
+        }
+        // Somebody moved it, and not to where the plan moves it.
+        false => {
+            let from = host.id;
+            txn.update::<PlanStep>(&step.id, |step| step.from = from);
+        }
+    }
 }
 
 fn settle_landed(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
@@ -118,9 +129,9 @@ fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
     }
 }
 
-/// Done means: no step is left, and nothing takes room on a host that is drained.
+/// Done means: no step is left but skipped ones, and nothing takes room on a host that is drained.
 fn is_done(txn: &Txn<'_>, plan: &Plan) -> bool {
-    txn.steps_of_plan(&plan.id).next().is_none()
+    txn.steps_of_plan(&plan.id).all(|step| step.skipped.is_some())
         && plan.drained().is_none_or(|host| txn.taken_of_host(host).servers == 0)
 }
 
@@ -129,19 +140,33 @@ fn stop(txn: &Txn<'_>, plan: &Plan) -> Option<PlanPhase> {
     if let Some(why) = harm(txn, plan) {
         return Some(PlanPhase::Halted { why });
     }
-    let left = txn.steps_of_plan(&plan.id).count();
+    let left = servers(txn.steps_of_plan(&plan.id).count() as u64);
+    let mut steps = txn.steps_of_plan(&plan.id).peekable();
+    if steps.peek().is_some() && steps.all(|step| step.skipped.is_some()) {
+        let why = format!("{left} left, and an operator skipped all of them");
+        return Some(PlanPhase::Paused { why });
+    }
     if let Some(deadline) = plan.deadline.filter(|deadline| *deadline <= txn.now) {
-        let why = format!("its deadline {} has passed; {left} servers are left", deadline.iso());
+        let why = format!("its deadline {} has passed; {left} left", deadline.iso());
         return Some(PlanPhase::Paused { why });
     }
     let most = plan.limits.hard_limit.filter(|most| plan.begun >= *most)?;
     let waits = txn.steps_of_plan(&plan.id).any(|step| step.is_waiting());
-    waits.then(|| PlanPhase::Paused {
-        why: format!("it reached its hard limit of {most} moves; {left} servers are left"),
-    })
+    waits.then(|| PlanPhase::Paused { why: format!("it reached its hard limit ({most}); {left} left") })
+}
+
+/// A number of servers, with its verb.
+fn servers(n: u64) -> String {
+    if n == 1 { "1 server is".to_owned() } else { format!("{n} servers are") }
 }
 
 fn harm(txn: &Txn<'_>, plan: &Plan) -> Option<String> {
+    if let Some(to) = plan.to.filter(|to| !txn.aggregates.contains_key(to)) {
+        let name = plan.to_name.clone().unwrap_or_else(|| to.to_string());
+        return Some(format!(
+            "aggregate {name}, to which it moves servers, was deleted; abort the plan and start another"
+        ));
+    }
     let trouble = |step: &PlanStep| {
         let name = txn.servers.get(&step.id).map(|server| server.name.clone()).unwrap_or_default();
         format!("{name} ({}): {}", step.id, step.trouble.as_deref().unwrap_or("no reason is known"))
@@ -165,23 +190,14 @@ fn harm(txn: &Txn<'_>, plan: &Plan) -> Option<String> {
 /// Begins the next move, if the limits permit one. Returns when to look again, if time alone has to pass.
 fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
     let now = txn.now;
-    let pause = plan.last_begin.map(|last| last.plus_s(plan.limits.between_servers_s));
-    if let Some(at) = pause.filter(|at| *at > now) {
-        return Some(at);
-    }
-    let under_way = txn.steps_of_plan(&plan.id).filter(|step| !step.is_waiting()).count();
-    if plan.moved == 0 && under_way > 0 {
-        return None;
-    }
     let flight = InFlight::of(txn);
+    let under_way = txn.steps_of_plan(&plan.id).any(|step| !step.is_waiting());
     let steps: Vec<Arc<PlanStep>> =
         txn.steps_of_plan(&plan.id).filter(|step| step.is_waiting()).cloned().collect();
     let (mut wake, mut without_host) = (None::<Timestamp>, 0);
     for step in steps {
-        match host_turn(plan, step.from, under_way, now) {
-            Turn::Now => {}
-            Turn::At(at) => return Some(wake.map_or(at, |wake| wake.min(at))),
-            Turn::Later => return wake,
+        if let Err(held) = turn(txn, (plan, &step), under_way, now) {
+            return wake.into_iter().chain(held.until).min();
         }
         let Some(server) = txn.servers.get(&step.id).cloned() else { continue };
         let mode = match wait(txn, (plan, &step), &server, &flight, now) {
@@ -198,7 +214,12 @@ fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
                 return Some(now.plus_s(plan.limits.between_servers_s));
             }
             // A host would take it, and takes part in other moves now.
-            (None, verdict) if verdict.counts().contains_key("ConcurrentMovesFilter") => return wake,
+            (None, verdict) if verdict.counts().contains_key("ConcurrentMovesFilter") => {
+                without_host += 1;
+                if without_host == NO_HOST_AT_ONCE {
+                    return wake;
+                }
+            }
             (None, verdict) => {
                 let at = now.plus_s(NO_HOST_RETRY_S);
                 txn.update::<PlanStep>(&step.id, |step| {
@@ -216,34 +237,13 @@ fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
     wake
 }
 
-/// When the servers of a source host may move.
-enum Turn {
-    Now,
-    At(Timestamp),
-    /// After moves that are under way.
-    Later,
-}
-
-/// The first host is done before the second one begins. After that, hosts begin one after another, with a pause.
-fn host_turn(plan: &Plan, host: HostId, under_way: usize, now: Timestamp) -> Turn {
-    if plan.begun_hosts.is_empty() || plan.begun_hosts.contains(&host) {
-        return Turn::Now;
-    }
-    if plan.begun_hosts.len() == 1 && under_way > 0 {
-        return Turn::Later;
-    }
-    match plan.last_host_begin.map(|last| last.plus_s(plan.limits.between_hosts_s)) {
-        Some(at) if at > now => Turn::At(at),
-        _ => Turn::Now,
-    }
-}
-
 fn note_begin(txn: &mut Txn<'_>, plan: &Plan, step: &PlanStep, state: StepState) {
     let now = txn.now;
     txn.update::<PlanStep>(&step.id, |step| {
         (step.state, step.begun_at) = (state, Some(now));
         (step.retry_at, step.trouble) = (None, None);
     });
+    lifecycle::note_pace(txn);
     txn.update::<Plan>(&plan.id, |plan| {
         plan.begun += 1;
         plan.last_begin = Some(now);

@@ -48,6 +48,12 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             keys.extend(
                 steps.iter().flat_map(|(_, pair)| pair.each()).map(|step| Key::Plan(step.plan_id.clone())),
             );
+            // A server that another plan no longer moves is for the drain of its host.
+            let gone = steps.iter().filter(|(_, pair)| pair.new.is_none());
+            let hosts = gone.filter_map(|(id, _)| new.servers.get(id)?.host_id);
+            keys.extend(
+                hosts.filter_map(|host| new.drain_of_host(host)).map(|plan| Key::Plan(plan.id.clone())),
+            );
         }
         Kind::Freeze => keys.extend(running_plans(new)),
         Kind::Disk => {

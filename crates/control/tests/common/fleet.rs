@@ -12,10 +12,12 @@ use lenticular_control::{
     reconcile::{Key, reconcile},
 };
 use lenticular_model::{
-    HostId, PlanId, ServerId, Timestamp, Txn,
+    AggregateId, HostId, PlanId, ProjectId, ServerGroupId, ServerId, Timestamp, Txn,
     compute::{
+        aggregate::Aggregate,
         migration::Mode,
         server::{Condition, Server, Wanted},
+        server_group::{Policy, ServerGroup},
     },
     host::observation::{Observation, ObservedState, StopReason},
     ops::{limits::Limits, plan::Plan},
@@ -146,4 +148,44 @@ pub fn why_waits(cloud: &Cloud, plan_id: &PlanId, server: ServerId) -> String {
     let flight = InFlight::of(&cloud.state);
     let record = cloud.state.servers[&server].clone();
     wait(&cloud.state, (&plan, &step), &record, &flight, Timestamp(cloud.at)).unwrap_err().why
+}
+
+/// A server group of servers on the first host.
+pub fn grouped(policy: Policy, members: u8) -> Cloud {
+    let mut cloud = Cloud::new();
+    let group_id = ServerGroupId::from_random([8; 16]);
+    let group = ServerGroup {
+        id: group_id,
+        created_at: Timestamp(1),
+        updated_at: None,
+        project_id: ProjectId::from_random([1; 16]),
+        user_id: admin().user_id,
+        name: "db".to_owned(),
+        policy,
+        max_server_per_host: None,
+        unknown: Default::default(),
+    };
+    change(&mut cloud, |txn| txn.put(group));
+    (0..members).for_each(|n| put_server(&mut cloud, n, 0, |s| s.server_group = Some(group_id)));
+    cloud
+}
+
+/// Servers on two hosts, and an aggregate of the third.
+pub fn two_hosts() -> (Cloud, AggregateId) {
+    let mut cloud = fleet(1);
+    put_server(&mut cloud, 5, 1, |_| {});
+    let to = AggregateId::from_random([5; 16]);
+    let hosts = vec![cloud.hosts[2]];
+    let aggregate = Aggregate {
+        id: to,
+        created_at: Timestamp(1),
+        updated_at: None,
+        number: 1,
+        name: "group3".to_owned(),
+        hosts,
+        metadata: Default::default(),
+        unknown: Default::default(),
+    };
+    change(&mut cloud, |txn| txn.put(aggregate));
+    (cloud, to)
 }

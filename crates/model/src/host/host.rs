@@ -26,7 +26,43 @@ pub enum Intent {
     Draining {
         /// The plan.
         plan_id: PlanId,
+        /// The setting that the host gets back.
+        before: Box<Intent>,
     },
+    /// It takes no servers since a plan moved them away, or began to.
+    Drained {
+        /// The plan.
+        plan_id: PlanId,
+        /// The setting that the host gets back.
+        before: Box<Intent>,
+    },
+}
+
+impl Intent {
+    /// The setting without drains.
+    pub fn before_drain(&self) -> &Self {
+        match self {
+            Self::Draining { before, .. } | Self::Drained { before, .. } => before.before_drain(),
+            Self::Enabled | Self::Disabled { .. } => self,
+        }
+    }
+
+    /// Why the host takes no servers, as far as its operator goes; `None` if it may.
+    pub fn reason(&self) -> Option<String> {
+        let also = |before: &Self| match before {
+            Self::Disabled { reason: Some(reason) } => format!("; disabled before: {reason}"),
+            Self::Disabled { reason: None } => "; disabled before".to_owned(),
+            _ => String::new(),
+        };
+        match self {
+            Self::Enabled => None,
+            Self::Disabled { reason } => reason.clone(),
+            Self::Draining { plan_id, before } => {
+                Some(format!("being drained by plan {plan_id}{}", also(before)))
+            }
+            Self::Drained { plan_id, before } => Some(format!("drained by plan {plan_id}{}", also(before))),
+        }
+    }
 }
 
 /// The resources of a host.

@@ -152,5 +152,8 @@ pub fn check_link(link: &str) -> Result<()> {
 }
 
 fn is_hidden(c: char) -> bool {
-    c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
+    c.is_control()
+        || ['\u{2028}', '\u{2029}', char::REPLACEMENT_CHARACTER].contains(&c)
+        || ('\u{202a}'..='\u{202e}').contains(&c)
+        || ('\u{2066}'..='\u{2069}').contains(&c)
 }

@@ -2,5 +2,6 @@
 
 pub mod freeze;
 pub mod limits;
+pub mod pace;
 pub mod plan;
 pub mod plan_step;

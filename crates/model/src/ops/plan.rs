@@ -87,6 +87,9 @@ record! {
         /// Servers may only go to hosts of this aggregate; `None` for all hosts.
         #[serde(default)]
         pub to: Option<AggregateId>,
+        /// That aggregate's name when the plan was started.
+        #[serde(default)]
+        pub to_name: Option<String>,
         /// The reason, for people; may be empty.
         #[serde(default)]
         pub reason: String,

@@ -64,6 +64,9 @@ record! {
         /// When the server's last move began.
         #[serde(default)]
         pub begun_at: Option<Timestamp>,
+        /// When the server came to its target.
+        #[serde(default)]
+        pub arrived_at: Option<Timestamp>,
     }
 }
 
@@ -103,6 +106,11 @@ pub enum StepOutcome {
         /// The reason.
         why: String,
     },
+    /// An operator had the plan leave it where it was.
+    Skipped {
+        /// The reason.
+        why: String,
+    },
     /// The plan ended first.
     Dropped,
 }
@@ -113,6 +121,7 @@ impl fmt::Display for StepOutcome {
             Self::Moved => f.write_str("moved"),
             Self::Harmed { why } => write!(f, "in ERROR after its move: {why}"),
             Self::Gone { why } => f.write_str(why),
+            Self::Skipped { why } => write!(f, "an operator skipped it: {why}"),
             Self::Dropped => f.write_str("the plan ended first"),
         }
     }
@@ -141,6 +150,8 @@ pub struct PastStep {
     pub failures: u32,
     /// When its last move began.
     pub begun_at: Option<Timestamp>,
+    /// When the server came to its target; `None` if it did not.
+    pub arrived_at: Option<Timestamp>,
     /// When the step ended.
     pub ended_at: Timestamp,
     /// How.

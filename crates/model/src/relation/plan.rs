@@ -1,11 +1,12 @@
 //! The steps of a plan, the plan that drains a host, and the moves that are under way.
 
 use crate::{
-    HostId, PlanId, SingletonId, State,
+    HostId, PlanId, SingletonId, State, Timestamp,
     compute::migration::{Migration, Phase},
     host::host::Intent,
     ops::{
         freeze::{FREEZE, Freeze},
+        pace::PACE,
         plan::Plan,
         plan_step::PlanStep,
     },
@@ -24,8 +25,8 @@ impl State {
     /// The plan that drains a host.
     pub fn drain_of_host(&self, host: HostId) -> Option<&Arc<Plan>> {
         match &self.hosts.get(&host)?.intent {
-            Intent::Draining { plan_id } => self.plans.get(plan_id),
-            Intent::Enabled | Intent::Disabled { .. } => None,
+            Intent::Draining { plan_id, .. } => self.plans.get(plan_id),
+            Intent::Enabled | Intent::Disabled { .. } | Intent::Drained { .. } => None,
         }
     }
 
@@ -34,6 +35,11 @@ impl State {
         self.migrations.values().filter(|migration| {
             matches!(migration.phase, Phase::Preparing | Phase::Moving | Phase::Withdrawing { .. })
         })
+    }
+
+    /// When a plan last began a move.
+    pub fn last_begin_of_plans(&self) -> Option<Timestamp> {
+        self.plan_paces.get(&SingletonId::from(PACE)).map(|pace| pace.last_begin)
     }
 
     /// The freeze, if all plans are frozen.

@@ -171,7 +171,7 @@ pub struct PlanStepView {
     pub to: Option<String>,
     /// `live` or `cold`.
     pub mode: Option<String>,
-    /// `waiting`, `moving`, `landed`, `moved`, `harmed`, `gone` or `dropped`; in a preview `moves`, `waits` or `finds no host`.
+    /// `waiting`, `moving`, `landed`, `moved`, `harmed`, `gone`, `skipped` or `dropped`; in a preview `moves`, `waits` or `finds no host`.
     pub state: String,
     /// What holds it back, or how it ended.
     pub why: Option<String>,

@@ -184,13 +184,6 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
     let last = need_unconfirmed(&server, "revertResize")?;
     let snapshot = last.snapshot.clone();
     let host = txn.hosts.get(&last.from).filter(|host| host.is_up()).cloned();
-    if let Some(host) = host.as_ref().filter(|host| host.is_draining() && server.host_id != Some(host.id)) {
-        return Err(Error::conflict(format!(
-            "Cannot revert: the host {} that the server came from is being drained. Confirm the resize, then migrate or \
-             resize again.",
-            host.name
-        )));
-    }
     let Some(host) = host else {
         let why = "Cannot revert: the host that the server came from does not answer. Confirm the resize, then \
                    migrate or resize again.";

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub fn set_intent(txn: &mut Txn<'_>, caller: &Caller, id: HostId, intent: Intent) -> Result<()> {
     policy::check(caller, Action::ServiceWrite, None)?;
     let host = txn.need::<Host>(&id, || Error::not_found("Service", id))?;
-    if let Intent::Draining { plan_id } = &host.intent {
+    if let Intent::Draining { plan_id, .. } = &host.intent {
         return Err(Error::conflict(format!(
             "Plan {plan_id} drains host {name}. `lenticular host undrain {name}` ends the drain, and lets the host take \
              servers.",

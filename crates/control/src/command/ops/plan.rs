@@ -81,6 +81,7 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, new: &NewPlan) -> Result<PlanId
         updated_at: None,
         goal,
         to: new.to,
+        to_name: new.to.and_then(|to| txn.aggregates.get(&to)).map(|to| to.name.clone()),
         reason: new.reason.clone(),
         user_id: caller.user_id,
         request_id: caller.request_id.clone(),
@@ -100,7 +101,10 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, new: &NewPlan) -> Result<PlanId
     });
     if let NewGoal::Drain(host) = new.goal {
         let plan_id = id.clone();
-        txn.update::<Host>(&host, |host| host.intent = Intent::Draining { plan_id });
+        txn.update::<Host>(&host, |host| {
+            let before = Box::new(host.intent.before_drain().clone());
+            host.intent = Intent::Draining { plan_id, before };
+        });
     }
     let ordered = in_order(txn, servers.into_iter());
     lifecycle::add_steps(txn, &id, ordered);
@@ -162,8 +166,8 @@ fn check_target(state: &State, to: AggregateId) -> Result<()> {
     let why = hosts().next().map(|host| {
         let line = readiness::refusal_of_host(state, host).unwrap_or_else(|| match &host.intent {
             Intent::Disabled { .. } => "disabled".to_owned(),
-            Intent::Draining { plan_id } => format!("being drained by plan {plan_id}"),
             Intent::Enabled => "silent".to_owned(),
+            drain => drain.reason().unwrap_or_default(),
         });
         format!("Host {} is {line}.", host.name)
     });
@@ -177,7 +181,7 @@ fn read_goal(txn: &Txn<'_>, new: &NewPlan) -> Result<(Goal, Vec<ServerId>, Strin
     let what = match &new.goal {
         NewGoal::Drain(id) => {
             let host = txn.need::<Host>(id, || Error::not_found("Host", id))?;
-            if let Intent::Draining { plan_id } = &host.intent {
+            if let Intent::Draining { plan_id, .. } = &host.intent {
                 return Err(Error::conflict(format!("Plan {plan_id} drains host {} already.", host.name)));
             }
             let free = |server: &&Arc<Server>| !txn.plan_steps.contains_key(&server.id);
@@ -346,7 +350,7 @@ pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: &PlanId) -> Result<()> {
     Ok(())
 }
 
-/// Ends a host's drain, if one is under way, and lets the host take servers again. Nothing is moved back.
+/// Ends a host's drain, if one is under way, and gives the host the setting that it had before. Nothing is moved back.
 ///
 /// # Errors
 /// The caller may not, or the host was not drained.
@@ -354,13 +358,18 @@ pub fn undrain(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<()> {
     policy::check(caller, Action::PlanWrite, None)?;
     let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
     match &host.intent {
-        Intent::Draining { plan_id } => lifecycle::end(txn, plan_id, PlanPhase::Aborted),
-        Intent::Disabled { .. } => {}
-        Intent::Enabled => {
-            return Err(Error::conflict(format!("Host {} is not drained, and takes servers.", host.name)));
+        Intent::Draining { plan_id, .. } => lifecycle::end(txn, plan_id, PlanPhase::Aborted),
+        Intent::Drained { .. } => {}
+        Intent::Disabled { .. } | Intent::Enabled => {
+            let hint = match host.is_enabled() {
+                true => "It may take servers.",
+                false => "It is disabled: `lenticular host uncordon` ends that.",
+            };
+            return Err(Error::conflict(format!("Host {} is not drained. {hint}", host.name)));
         }
     }
-    txn.update::<Host>(&id, |host| host.intent = Intent::Enabled);
+    let before = host.intent.before_drain().clone();
+    txn.update::<Host>(&id, |host| host.intent = before);
     Ok(())
 }
 
@@ -371,6 +380,13 @@ pub fn undrain(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<()> {
 pub fn freeze(txn: &mut Txn<'_>, caller: &Caller, reason: &str) -> Result<()> {
     policy::check(caller, Action::PlanWrite, None)?;
     check_reason(reason)?;
+    if let Some(freeze) = txn.freeze() {
+        return Err(Error::conflict(format!(
+            "All plans are frozen already, since {}: {}. `lenticular thaw` ends that.",
+            freeze.created_at.iso(),
+            freeze.reason
+        )));
+    }
     txn.put(Freeze {
         id: SingletonId::from(FREEZE),
         created_at: txn.now,
