@@ -142,7 +142,11 @@ fn a_plan_halts_when_its_target_aggregate_is_deleted() {
     let (mut cloud, to) = two_hosts();
     let new = NewPlan { goal: NewGoal::Servers(vec![id(0)]), to: Some(to), ..drain_of(cloud.hosts[0]) };
     let plan_id = cloud.run(|txn| plan::start(txn, &admin(), &new)).unwrap();
+    let before = cloud.state.clone();
     change(&mut cloud, |txn| drop(txn.delete::<Aggregate>(&to)));
+    let mut keys = BTreeSet::new();
+    woken(&before, &cloud.state, Kind::Aggregate, &to.to_string(), &mut keys);
+    assert!(keys.contains(&Key::Plan(plan_id.clone())), "{keys:?}");
     tick(&mut cloud, &plan_id);
     let why = plan_of(&cloud, &plan_id).phase.why().unwrap_or_default().to_owned();
     assert!(why.starts_with("aggregate group3, to which it moves servers, was deleted"), "{why}");

@@ -23,6 +23,8 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
         // Both may close the target of a move, or be what kept a host from its admission.
         Kind::HostRule | Kind::Aggregate => {
             keys.extend(new.migrations.keys().copied().map(Key::Migration));
+            // And the target of a plan.
+            keys.extend(running_plans(new));
             of_unadmitted(new, keys);
             let asks = |rule: &HostRule| rule.check() == Some(CANARY) || rule.package().is_some();
             if [old, new].iter().any(|state| state.host_rules.values().any(|rule| asks(rule))) {
