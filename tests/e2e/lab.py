@@ -1,5 +1,7 @@
 """Several hosts on this machine, each a network namespace with an agent of its own; and a watch over what runs twice."""
 
+import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -9,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from cloud import BINARY, Cloud, wait_until
+from cloud import BINARY, GUEST_IMAGE, Cloud, wait_until
 
 # A guest that counts: each number is on its disk before it is on its console.
 COUNTER = """#!/bin/sh
@@ -95,6 +97,13 @@ class Lab(Cloud):
     def host_of(self, server):
         return self.server(server)["OS-EXT-SRV-ATTR:host"]
 
+    def counting(self, name):
+        """A server whose guest counts."""
+        server = self.create(name, self.image, network=self.net, user_data=base64.b64encode(COUNTER.encode()).decode())
+        self.wait_status(server, "ACTIVE")
+        self.wait_counting(server)
+        return server
+
     def counts(self, server):
         return [int(n) for n in re.findall(r"^count (\d+)\s*$", self.console(server), re.M)]
 
@@ -102,6 +111,23 @@ class Lab(Cloud):
         """The guest counts on from now; gives the last number seen."""
         first = (self.counts(server) or [0])[-1]
         return wait_until("the guest counts on", lambda: next((n for n in self.counts(server)[-1:] if n > first), None))
+
+
+@contextlib.contextmanager
+def guest_lab(data):
+    """Three hosts, an image of a guest, and a network."""
+    lab = Lab(data)
+    try:
+        lab.start()
+        lab.image = lab.upload("guest", path=GUEST_IMAGE)
+        lab.net = lab.network("net", "10.40.0.0/24")
+        yield lab
+    finally:
+        lab.down()
+
+
+def in_order(numbers):
+    return all(a < b for a, b in zip(numbers, numbers[1:]))
 
 
 class Cut:

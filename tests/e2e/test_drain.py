@@ -5,9 +5,8 @@ import os
 
 import pytest
 
-from cloud import GUEST_IMAGE, wait_until
-from lab import Lab, Watch
-from test_lab import counting, in_order
+from cloud import wait_until
+from lab import Watch, guest_lab, in_order
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -16,14 +15,8 @@ MAINTENANCE = "lenticular:maintenance"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("drain") / "data")
-    try:
-        lab.start()
-        lab.image = lab.upload("guest", path=GUEST_IMAGE)
-        lab.net = lab.network("net", "10.40.0.0/24")
+    with guest_lab(tmp_path_factory.mktemp("drain") / "data") as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 def plan(lab, name):
@@ -34,11 +27,11 @@ def steps(lab, name):
     return {step["name"]: step for step in plan(lab, name)["steps"]}
 
 
-def test_a_host_is_drained_under_its_guests_whoever_is_killed(lab):
+def test_a_host_is_drained_under_its_guests_while_processes_are_killed(lab):
     for other in ("host-2", "host-3"):
         lab.lenticular("host", "cordon", other)
     names = ["one", "two", "still", "stays"]
-    servers = {name: counting(lab, name) for name in names}
+    servers = {name: lab.counting(name) for name in names}
     assert {lab.host_of(server) for server in servers.values()} == {"host-1"}
     lab.act(servers["still"], "os-stop")
     lab.wait_status(servers["still"], "SHUTOFF")
@@ -55,7 +48,7 @@ def test_a_host_is_drained_under_its_guests_whoever_is_killed(lab):
     name = json.loads(lab.lenticular("host", "drain", "host-1", "--reason", "a new kernel", "--json"))["name"]
     shown = lab.show_host("host-1")
     assert (shown["state"], shown["reason"]) == ("draining", f"being drained by plan {name}")
-    # It goes on where it was, whoever dies.
+    # The plan goes on where it was when a process dies.
     for victim in ("control-plane", "host-1", "control-plane"):
         begun = plan(lab, name)
         wait_until("a move is under way, or another one is over",
@@ -71,7 +64,7 @@ def test_a_host_is_drained_under_its_guests_whoever_is_killed(lab):
         assert in_order(lab.counts(servers[name_of]))
         assert lab.console(servers[name_of]).count("lenticular-guest: boot") == 1, "it was not started anew"
     assert lab.server(servers["still"])["status"] == "SHUTOFF" and lab.host_of(servers["still"]) != "host-1"
-    # Nothing comes to the host, and its owner lets the last one go.
+    # Nothing comes to the host. The owner of the last server permits its move.
     refused = lab.request("POST", f"/compute/v2.1/servers/{servers['one']}/action", version="2.96",
                           json={"os-migrateLive": {"host": "host-1", "block_migration": "auto"}})
     assert refused.status_code == 400 and "is being drained" in refused.text, refused.text
@@ -79,7 +72,7 @@ def test_a_host_is_drained_under_its_guests_whoever_is_killed(lab):
     lab.lenticular("plan", "show", name, "--wait")
     done = plan(lab, name)
     assert (done["phase"], done["moved"]) == ("done", 4)
-    assert done["pace"]["shortest_gap_s"] >= 2 and done["pace"]["most_in_flight"] <= 2
+    assert done["pace"]["shortest_gap_s"] >= 2 and done["pace"]["most_under_way"] <= 2
     print(f"pace: {done['pace']}")
     watch.end()
     assert lab.show_host("host-1")["servers"] == 0
@@ -96,7 +89,7 @@ def test_the_command_line_says_how_a_plan_ended(lab):
     code, said = lab.lenticular("host", "drain", "nowhere", ok=False)
     assert code == 1 and "nowhere" in said
     # The last host that takes servers is drained only on its operator's word.
-    server = counting(lab, "lonely")
+    server = lab.counting("lonely")
     home = lab.host_of(server)
     others = [name for name in ("host-1", "host-2", "host-3") if name != home]
     for other in others:

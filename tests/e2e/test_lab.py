@@ -1,6 +1,5 @@
 """Real guests that move between the hosts of a lab, in peace and while everything that takes part is killed."""
 
-import base64
 import os
 import random
 import signal
@@ -11,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from cloud import GUEST_IMAGE, wait_until
 from console import Serial, url
-from lab import COUNTER, Lab, Watch, guests, left_here, strike
+from lab import Lab, Watch, guest_lab, guests, in_order, left_here, strike
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")
 
@@ -21,26 +20,8 @@ MOVES = int(os.environ.get("LENTICULAR_MOVES", "8"))
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("lab") / "data")
-    try:
-        lab.start()
-        lab.image = lab.upload("guest", path=GUEST_IMAGE)
-        lab.net = lab.network("net", "10.40.0.0/24")
+    with guest_lab(tmp_path_factory.mktemp("lab") / "data") as lab:
         yield lab
-    finally:
-        lab.down()
-
-
-def counting(lab, name):
-    data = base64.b64encode(COUNTER.encode()).decode()
-    server = lab.create(name, lab.image, network=lab.net, user_data=data)
-    lab.wait_status(server, "ACTIVE")
-    lab.wait_counting(server)
-    return server
-
-
-def in_order(numbers):
-    return all(a < b for a, b in zip(numbers, numbers[1:]))
 
 
 def test_a_lab_leaves_nothing_behind(tmp_path):
@@ -59,7 +40,7 @@ def test_a_lab_leaves_nothing_behind(tmp_path):
 
 
 def test_a_shelved_guest_comes_back_elsewhere_with_all_it_wrote(lab):
-    server = counting(lab, "sleeper")
+    server = lab.counting("sleeper")
     home, last = lab.host_of(server), lab.counts(server)[-1]
     lab.openstack("server", "shelve", "--wait", server)
     assert not [found for found in guests().values() if found[0] == server]
@@ -78,7 +59,7 @@ def test_a_shelved_guest_comes_back_elsewhere_with_all_it_wrote(lab):
 
 
 def test_a_guest_is_moved_by_the_stock_client_and_notices_nothing(lab):
-    server = counting(lab, "traveller")
+    server = lab.counting("traveller")
     watch = Watch()
     watch.start()
     home = lab.host_of(server)
@@ -136,7 +117,7 @@ def test_no_disk_is_lost_and_no_guest_doubled_whoever_is_killed(lab):
     seed = int(os.environ.get("LENTICULAR_SEED", str(int(time.time()))))
     print(f"LENTICULAR_SEED={seed}")
     rng = random.Random(seed)
-    server = counting(lab, "survivor")
+    server = lab.counting("survivor")
     seen = lab.counts(server)[-1]
     watch, killed, moved = Watch(), [], 0
     watch.start()
@@ -160,7 +141,7 @@ def test_no_disk_is_lost_and_no_guest_doubled_whoever_is_killed(lab):
 
 
 def test_an_older_disk_can_be_gone_back_to(lab):
-    server = counting(lab, "historian")
+    server = lab.counting("historian")
     home = lab.host_of(server)
     lab.act(server, "migrate")
     lab.wait_status(server, "VERIFY_RESIZE")
@@ -188,7 +169,7 @@ def test_an_older_disk_can_be_gone_back_to(lab):
 
 
 def test_a_lost_host_is_evacuated_only_on_its_operators_word(lab):
-    server = counting(lab, "widow")
+    server = lab.counting("widow")
     home = lab.host_of(server)
     watch = Watch()
     watch.start()

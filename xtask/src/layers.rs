@@ -33,6 +33,7 @@ const COMPOSED: &[(&str, &str)] = &[
 const NO_IMPORT: &[(&str, &[&str])] = &[
     ("lifecycle", &["command", "observe", "reconcile"]),
     ("observe", &["command"]),
+    ("plan", &["command", "observe", "reconcile"]),
     ("schedule", &["command", "observe", "lifecycle", "reconcile"]),
 ];
 

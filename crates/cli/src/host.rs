@@ -111,7 +111,7 @@ pub enum HostCommand {
         #[command(flatten)]
         args: StartArgs,
     },
-    /// Ends a drain, if one is under way: the host takes servers again. Nothing is moved back.
+    /// Ends a drain, if one is under way: the host has the setting of before. Nothing is moved back.
     Undrain {
         /// Its name.
         name: String,

@@ -218,7 +218,7 @@ pub(crate) fn drain<W: Write>(
     start(client, &PlanAsk { drain: Some(host.to_owned()), ..ask(args) }, args, screen)
 }
 
-/// Freezes all plans, or with no reason lets them go on.
+/// Freezes all plans; with no reason it ends the freeze.
 ///
 /// # Errors
 /// The cloud cannot be reached, or refuses.
@@ -296,7 +296,7 @@ fn wait_for<W: Write>(
     quiet: bool,
     screen: &mut Screen<W>,
 ) -> Result<PlanView> {
-    let (path, mut said, mut unheard) = (path(&plan.name), String::new(), 0);
+    let (whole, mut said) = (path(&plan.name), String::new());
     loop {
         let line = progress(&plan);
         if !quiet && line != said {
@@ -304,21 +304,31 @@ fn wait_for<W: Write>(
             said = line;
         }
         if !matches!(plan.phase.as_str(), "running" | "frozen") {
-            return Ok(plan);
+            // What it did is read at its end.
+            return look(client, &whole);
         }
-        #[expect(clippy::disallowed_methods, reason = "the plan tells the cloud, not this, that it goes on")]
-        std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
-        plan = match client.get::<PlanView>(&path) {
-            Ok(plan) => plan,
-            // The control plane may restart; the plan goes on after that.
+        rest();
+        plan = look(client, &format!("{whole}?steps=open"))?;
+    }
+}
+
+/// Reads a plan. The control plane may restart; the plan goes on after that.
+fn look(client: &Client, path: &str) -> Result<PlanView> {
+    let mut unheard = 0;
+    loop {
+        match client.get::<PlanView>(path) {
             Err(_) if unheard < UNHEARD_MAX => {
                 unheard += 1;
-                continue;
+                rest();
             }
-            Err(error) => return Err(error.context("the plan may go on; see `lenticular plan show`")),
-        };
-        unheard = 0;
+            read => return read.context("the plan may go on; see `lenticular plan show`"),
+        }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the cloud does not tell a client that a plan goes on")]
+fn rest() {
+    std::thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
 }
 
 /// How far a plan is, in a line.
@@ -434,7 +444,7 @@ fn pace(plan: &PlanView) -> String {
         format!(
             "asked for at least {} s from start to start; it was {:.1} to {:.1} s, {:.1} moves per minute, at most {} under \
              way",
-            pace.asked_gap_s, pace.shortest_gap_s, pace.longest_gap_s, pace.per_minute, pace.most_in_flight
+            pace.asked_gap_s, pace.shortest_gap_s, pace.longest_gap_s, pace.per_minute, pace.most_under_way
         )
     })
 }
@@ -509,7 +519,7 @@ mod tests {
                 shortest_gap_s: 2.1,
                 longest_gap_s: 9.0,
                 per_minute: 6.5,
-                most_in_flight: 2,
+                most_under_way: 2,
             }),
             steps: vec![
                 to("rack-1-host-02", "live", step(1, "web-1", "moved")),

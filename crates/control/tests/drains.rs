@@ -1,7 +1,6 @@
 //! Drains and moves to other hosts: what a drained host takes, where servers go, and what becomes of the host.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "files share what they need, and no file needs all of it")]
 
 #[path = "common/cloud.rs"]
 mod cloud;

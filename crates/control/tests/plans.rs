@@ -1,7 +1,6 @@
 //! Plans: how fast they go, what holds a server back, and what stops a plan.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "files share what they need, and no file needs all of it")]
 
 #[path = "common/cloud.rs"]
 mod cloud;
@@ -14,8 +13,8 @@ mod open;
 use cloud::{Cloud, admin};
 use common::server_id;
 use fleet::{
-    arrive, drain, drain_of, fail, fleet, grouped, id, mode_of, moving, pass, plan as plan_of, put_server,
-    tick, two_hosts, why_waits,
+    arrive, change, drain, drain_of, fleet, id, mode_of, moving, pass, plan as plan_of, put_server, tick,
+    two_hosts, why_waits,
 };
 use lenticular_control::{
     command::{
@@ -23,15 +22,16 @@ use lenticular_control::{
         host::host::label,
         ops::plan::{self, NewGoal, NewPlan},
     },
+    lifecycle::migration,
     plan::Prospect,
 };
 use lenticular_model::{
-    HostId, ProjectId, ServerId, Timestamp,
+    HostId, ProjectId, ServerGroupId, ServerId, Timestamp,
     compute::{
         maintenance::MAINTENANCE,
         migration::Mode,
         server::{Condition, Fault, Server, Wanted},
-        server_group::Policy,
+        server_group::{Policy, ServerGroup},
     },
     error::Kind as ErrorKind,
     host::{
@@ -43,6 +43,31 @@ use lenticular_model::{
 };
 use open::open;
 use std::sync::Arc;
+
+fn fail(cloud: &mut Cloud, server: ServerId) {
+    let record = cloud.state.servers[&server].clone();
+    change(cloud, |txn| migration::fail(txn, &record, "It broke off.".to_owned()));
+}
+
+/// A server group of servers on the first host.
+fn grouped(policy: Policy, members: u8) -> Cloud {
+    let mut cloud = Cloud::new();
+    let group_id = ServerGroupId::from_random([8; 16]);
+    let group = ServerGroup {
+        id: group_id,
+        created_at: Timestamp(1),
+        updated_at: None,
+        project_id: ProjectId::from_random([1; 16]),
+        user_id: admin().user_id,
+        name: "db".to_owned(),
+        policy,
+        max_server_per_host: None,
+        unknown: Default::default(),
+    };
+    change(&mut cloud, |txn| txn.put(group));
+    (0..members).for_each(|n| put_server(&mut cloud, n, 0, |s| s.server_group = Some(group_id)));
+    cloud
+}
 
 #[test]
 fn one_server_goes_first_then_two_at_a_time_and_two_seconds_apart() {
@@ -66,6 +91,8 @@ fn one_server_goes_first_then_two_at_a_time_and_two_seconds_apart() {
     pass(&mut cloud, 60);
     tick(&mut cloud, &plan_id);
     assert_eq!(moving(&cloud).len(), 2, "the host takes part in two moves at a time");
+    cloud.is_on(1, 2);
+    assert!(cloud.fate_on(0).is_some(), "the source keeps the disk of the server that moved");
     let left = cloud.state.plan_steps.values().find(|step| step.is_waiting()).unwrap().id;
     assert_eq!(why_waits(&cloud, &plan_id, left), "host a takes part in 2 moves; at most 2 at a time");
 }
@@ -200,9 +227,15 @@ fn three_failed_moves_halt_a_plan_and_an_operator_lets_it_go_on() {
     cloud.run(|txn| plan::resume(txn, &admin(), &plan_id, (None, None))).unwrap();
     tick(&mut cloud, &plan_id);
     assert_eq!(moving(&cloud), [failing], "it is tried again");
+    let skip = |cloud: &mut Cloud| {
+        let reason = Some("its disk is broken".to_owned());
+        cloud.run(|txn| plan::skip(txn, &admin(), (&plan_id, failing), reason))
+    };
+    let refused = skip(&mut cloud).unwrap_err();
+    assert!(refused.kind == ErrorKind::Conflict && refused.message.contains("now"), "{refused:?}");
     fail(&mut cloud, failing);
-    let reason = Some("its disk is broken".to_owned());
-    cloud.run(|txn| plan::skip(txn, &admin(), (&plan_id, failing), reason)).unwrap();
+    tick(&mut cloud, &plan_id);
+    skip(&mut cloud).unwrap();
     pass(&mut cloud, 3_600);
     tick(&mut cloud, &plan_id);
     assert_eq!(why_waits(&cloud, &plan_id, failing), "an operator skipped it: its disk is broken");

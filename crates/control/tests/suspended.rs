@@ -1,7 +1,6 @@
 //! Suspended guests, when host and record do not agree about what happened.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "the shared cloud has more than these tests need")]
 
 #[path = "common/cloud.rs"]
 mod cloud;
@@ -46,6 +45,8 @@ fn a_guest_that_cannot_go_on_with_its_memory_is_suspended_and_not_tried_for_ever
         (settled.wanted, settled.condition, settled.boot),
         (Wanted::Suspended, Condition::Suspended, 2)
     );
+    cloud.is_on(0, 1);
+    assert_eq!(cloud.fate_on(0), None, "its disk is in use");
     cloud.hear(0, word);
     assert_eq!(cloud.server(), settled, "the same word changes nothing");
     // Its owner can have it tried again.

@@ -1,8 +1,6 @@
-//! Structured logs of a serving process, and its run: lines for people at a terminal, JSON otherwise. `LENTICULAR_LOG` sets
-//! the level.
+//! Structured logs of a serving process: lines for people at a terminal, JSON otherwise. `LENTICULAR_LOG` sets the level.
 
-use anyhow::Result;
-use std::{future::Future, io::IsTerminal, time::Duration};
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error.
@@ -14,19 +12,4 @@ pub(crate) fn start() {
     let logs = logs.log_internal_errors(false);
     // A second start in one process, as in tests, keeps the first logger.
     let _ = if std::io::stderr().is_terminal() { logs.compact().try_init() } else { logs.json().try_init() };
-}
-
-/// How long a look at a disk that hangs may hold the process at its end.
-const END_WITHIN: Duration = Duration::from_secs(5);
-
-/// Starts the logs, and works on the process's task until the task ends.
-///
-/// # Errors
-/// The task failed, or its threads cannot be started.
-pub(crate) fn run<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
-    start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(task);
-    runtime.shutdown_timeout(END_WITHIN);
-    done
 }

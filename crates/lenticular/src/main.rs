@@ -16,6 +16,7 @@ mod lab;
 mod logging;
 mod ovn;
 mod process;
+mod runtime;
 mod stop;
 
 use anyhow::Result;

@@ -247,7 +247,7 @@ kinds! {
         PastOperation "past_operation";
         /// A migration that ended, under `<start, 20 digits>/<migration id>`.
         PastMigration "past_migration";
-        /// A plan that ended, under `<start, 20 digits>/<plan id>`.
+        /// A plan that ended, under `<commit of its start, 20 digits>/<plan id>`.
         PastPlan "past_plan";
         /// A step of a plan that is over, under `<plan id>/<number, 12 digits>`.
         PastPlanStep "past_plan_step";

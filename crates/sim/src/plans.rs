@@ -4,7 +4,7 @@ use crate::{
     event::ClientRequest,
     world::{World, note},
 };
-use lenticular_control::plan::{InFlight, choose, wait};
+use lenticular_control::plan::{UnderWay, choose, wait};
 use lenticular_model::{
     MigrationId, ServerId, State, Timestamp,
     compute::{
@@ -88,7 +88,7 @@ impl World {
 }
 
 impl World {
-    /// An operator sees that faults have ceased, and lets plans go on, but for servers that cannot move.
+    /// An operator sees that faults have ceased, and resumes plans. Servers that cannot move are skipped.
     pub(crate) fn resume_plans(&mut self) {
         let state = self.plane.published.clone();
         let failing = state.plan_steps.values().filter(|step| step.failures >= 3 && step.skipped.is_none());
@@ -153,17 +153,17 @@ fn could_begin(state: &State, (plan, step): (&Plan, &PlanStep), now: Timestamp) 
         return Some(format!("the move of {name} is under way"));
     }
     let Some(server) = state.servers.get(&step.id) else { return Some(format!("{name} is gone")) };
-    let flight = InFlight::of(state);
-    match wait(state, (plan, step), server, &flight, now) {
+    let others = UnderWay::of(state);
+    match wait(state, (plan, step), server, &others, now) {
         Ok(mode) => {
-            let (host, _) = choose(state, plan, server, mode, &flight);
+            let (host, _) = choose(state, plan, server, mode, &others);
             host.map(|_| format!("{name} could move"))
         }
         // It waits for room, or after a failure.
         Err(held) if held.until.is_some() => {
             let rested = PlanStep { retry_at: None, ..step.clone() };
-            let mode = wait(state, (plan, &rested), server, &flight, now).ok()?;
-            let (host, _) = choose(state, plan, server, mode, &flight);
+            let mode = wait(state, (plan, &rested), server, &others, now).ok()?;
+            let (host, _) = choose(state, plan, server, mode, &others);
             host.map(|_| format!("{name} can move at {:?}", held.until))
         }
         Err(_) => None,

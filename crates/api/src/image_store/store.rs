@@ -62,7 +62,7 @@ const RESERVE_BYTES_MAX: u64 = 1 << 30;
 const LOOK_EVERY_PART: u64 = 64;
 const LOOK_EVERY_BYTES_MAX: u64 = 4 << 20;
 
-/// The chunks in flight between the socket and the disk.
+/// The chunks in others between the socket and the disk.
 const CHUNKS_IN_FLIGHT: usize = 8;
 
 impl ImageStore {

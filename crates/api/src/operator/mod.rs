@@ -7,6 +7,7 @@ pub mod fence;
 mod host;
 mod journal;
 mod plan;
+mod plan_view;
 mod project;
 mod readiness;
 mod route;
@@ -53,6 +54,7 @@ fn plan_routes() -> Vec<Route> {
             .asks::<PlanAsk>()
             .answers::<PlanView>(201, "A plan that moves servers; with dry_run what it would do."),
         Route::get("show_plan", "/operator/v1/plans/{plan}", plan::show)
+            .query("steps", "string", "`open` to see open steps alone, without the pace.")
             .answers::<PlanView>(200, "A plan, its steps, and its pace."),
         Route::post("pause_plan", "/operator/v1/plans/{plan}/pause", plan::pause)
             .asks::<ReasonAsk>()
@@ -120,7 +122,7 @@ fn host_routes() -> Vec<Route> {
             .asks::<LabelAsk>()
             .answers::<HostDetail>(200, "A host has other labels."),
         Route::post("undrain_host", "/operator/v1/hosts/{host}/undrain", host::undrain)
-            .answers::<HostDetail>(200, "A host's drain ends, and the host takes servers again."),
+            .answers::<HostDetail>(200, "A host's drain ends, and the host has the setting of before."),
         Route::get("status", "/operator/v1/status", status::show)
             .answers::<StatusView>(200, "Which hosts take servers, and why others do not."),
         Route::get("list_rules", "/operator/v1/rules", rule::list)

@@ -100,10 +100,13 @@ async fn a_plan_is_previewed_started_stopped_and_read_after_its_end() {
         (json!({"drain": "host-1", "speed": 9}), 400),
         (json!({"drain": "nowhere"}), 404),
         (json!({"drain": "host-1", "to": "nowhere"}), 404),
+        (json!({"servers": ["no-1", "no-2", "no-3", "no-4"]}), 400),
     ] {
         let answer = post(plans, body.clone()).await;
         assert_eq!(answer.status, status, "{body}: {answer:?}");
     }
+    let unknown = post(plans, json!({"servers": ["no-1", "no-2", "no-3", "no-4"]})).await.body.to_string();
+    assert!(unknown.contains("no-1, no-2, no-3 and 1 more"), "{unknown}");
     // A plan runs, pauses, goes on, and ends; then it is in the store alone.
     let started = post(plans, json!({"drain": "host-1", "anyway": true, "reason": "a new kernel"})).await;
     assert_eq!((started.status, &started.body["phase"]), (201, &json!("running")));
@@ -123,6 +126,11 @@ async fn a_plan_is_previewed_started_stopped_and_read_after_its_end() {
         (&json!("a new kernel"), Some(steps))
     );
     assert_eq!(over["steps"][0]["state"], "dropped");
+    assert_eq!(cloud.get(format!("{path}?steps=open")).succeeds().await["steps"], json!([]), "all are over");
+    assert_eq!(cloud.get(format!("{path}?steps=mine")).send().await.status, 400);
+    for none in ["no-plan", "drain-host-1-999999", "drain-host-1-x"] {
+        assert_eq!(cloud.get(format!("{plans}/{none}")).send().await.status, 404, "{none}");
+    }
     let all = cloud.get(format!("{plans}?all=true")).succeeds().await;
     assert_eq!((all[0]["phase"].as_str(), cloud.get(plans).succeeds().await), (Some("aborted"), json!([])));
     assert_eq!(

@@ -41,9 +41,9 @@ pub struct Move {
 ///
 /// # Errors
 /// The server has no host, or one of the hosts does not exist.
-pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move) -> Result<MigrationId> {
+pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, decided: Move) -> Result<MigrationId> {
     let from = server.host_id.ok_or_else(|| Error::conflict("The server is on no host."))?;
-    let action = match plan.purpose {
+    let action = match decided.purpose {
         Purpose::LiveMigrate => OperationKind::LiveMigrate,
         Purpose::Migrate | Purpose::Evacuate | Purpose::Relocate => OperationKind::Migrate,
         Purpose::Resize => OperationKind::Resize,
@@ -51,11 +51,11 @@ pub fn open(txn: &mut Txn<'_>, by: Option<&Caller>, server: &Server, plan: Move)
     };
     let task = operation::begin(txn, server, action, by);
     let id = MigrationId::from_random(txn.random());
-    record(txn, by, server, (id, from), &plan, Phase::Preparing)?;
+    record(txn, by, server, (id, from), &decided, Phase::Preparing)?;
     // When the target prepares, it removes any older disk of the server.
-    disk::clear(txn, plan.to, server.id);
+    disk::clear(txn, decided.to, server.id);
     let generation = txn.next_generation(server.id);
-    let Move { to, mode, snapshot, .. } = plan;
+    let Move { to, mode, snapshot, .. } = decided;
     disk::update(txn, server.id, |disk| disk.issued = generation);
     txn.update::<Server>(&server.id, |s| {
         s.task = Some(task);
@@ -74,13 +74,13 @@ pub fn record(
     by: Option<&Caller>,
     server: &Server,
     (id, from): (MigrationId, HostId),
-    plan: &Move,
+    decided: &Move,
     phase: Phase,
 ) -> Result<()> {
     let name = |txn: &Txn<'_>, id: HostId| {
         txn.need::<Host>(&id, || Error::conflict("A host of the migration is gone.")).map(|h| h.name.clone())
     };
-    let (from_name, to_name) = (name(txn, from)?, name(txn, plan.to)?);
+    let (from_name, to_name) = (name(txn, from)?, name(txn, decided.to)?);
     txn.put(Migration {
         id,
         created_at: txn.now,
@@ -90,15 +90,15 @@ pub fn record(
         project_id: server.project_id,
         user_id: by.map(|c| c.user_id),
         request_id: by.map(|c| c.request_id.clone()).unwrap_or_default(),
-        plan_id: plan.plan_id.clone(),
-        purpose: plan.purpose,
-        mode: plan.mode,
+        plan_id: decided.plan_id.clone(),
+        purpose: decided.purpose,
+        mode: decided.mode,
         from,
         from_name,
-        to: plan.to,
+        to: decided.to,
         to_name,
         old_flavor: server.flavor_id.clone(),
-        new_flavor: plan.snapshot.flavor_id.clone(),
+        new_flavor: decided.snapshot.flavor_id.clone(),
         phase,
         deadline: txn.now.plus_s(MOVE_S_MAX),
         unknown: Default::default(),

@@ -1,4 +1,4 @@
-//! Plans: what becomes of a plan and of its steps, whoever causes it.
+//! Plans: what becomes of a plan and of its steps after any command or report.
 
 use lenticular_model::{
     HostId, Kind, PlanId, ServerId, SingletonId, Txn,
@@ -45,8 +45,8 @@ pub fn add_steps(txn: &mut Txn<'_>, id: &PlanId, servers: Vec<(HostId, ServerId)
 /// A migration ended. If it was a plan's, its step goes on.
 pub fn on_move_ended(txn: &mut Txn<'_>, migration: &Migration) {
     let Some(plan_id) = &migration.plan_id else { return };
-    let is_own = |step: &&std::sync::Arc<PlanStep>| matches!(step.state, StepState::Moving { migration_id, .. } if migration_id == migration.id);
-    let Some(step) = txn.plan_steps.get(&migration.server_id).filter(is_own).cloned() else { return };
+    let step = txn.plan_steps.get(&migration.server_id);
+    let Some(step) = step.filter(|step| step.migration() == Some(migration.id)).cloned() else { return };
     let (to, mode, now) = (migration.to, migration.mode, txn.now);
     match &migration.phase {
         Phase::Confirmed | Phase::Moved => {
@@ -88,10 +88,7 @@ pub fn end_step(txn: &mut Txn<'_>, id: ServerId, outcome: StepOutcome) {
         project_id: server.as_ref().map(|server| server.project_id),
         from_name: name(step.from),
         to_name: server.as_ref().and_then(|server| server.host_id).map(name),
-        mode: match step.state {
-            StepState::Waiting => None,
-            StepState::Moving { mode, .. } | StepState::Landed { mode, .. } => Some(mode),
-        },
+        mode: step.mode(),
         failures: step.failures,
         begun_at: step.begun_at,
         arrived_at: step.arrived_at,
@@ -144,5 +141,7 @@ pub fn end(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
         });
     }
     let plan = Plan { phase, updated_at: Some(txn.now), ..Plan::clone(&plan) };
-    txn.put_cold(Kind::PastPlan, plan.past_key(), plan);
+    if let Some(key) = Plan::past_key(id) {
+        txn.put_cold(Kind::PastPlan, key, plan);
+    }
 }

@@ -122,10 +122,11 @@ fn observe_one(txn: &mut Txn<'_>, server: &Server, seen: &Observation) {
 
 /// A report of the present boot.
 fn observe_present(txn: &mut Txn<'_>, server: &Server, seen: &Observation, made: bool) {
-    // The record is older than the boot, because the store was restored. The next boot needs a higher number.
-    let server = &Server { boot: seen.boot.max(server.boot), ..server.clone() };
-    if txn.servers.get(&server.id).is_some_and(|known| known.boot < seen.boot) {
+    if seen.boot > server.boot {
+        // The store was restored, and the record is older than the boot. The next boot needs a higher number.
         txn.update::<Server>(&server.id, |known| known.boot = seen.boot);
+        let caught_up = Server { boot: seen.boot, ..server.clone() };
+        return observe_present(txn, &caught_up, seen, made);
     }
     match &seen.observed {
         // The host does not know yet that the server is now its own.

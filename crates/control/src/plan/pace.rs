@@ -14,7 +14,7 @@ pub struct Pace {
     /// The number of moves.
     pub moves: usize,
     /// The most moves under way at once.
-    pub most_in_flight: usize,
+    pub most_under_way: usize,
 }
 
 /// The pace of moves, each with its beginning and its end (`None` while it is under way); `None` for fewer than two moves.
@@ -36,7 +36,7 @@ pub fn pace(mut moves: Vec<(Timestamp, Option<Timestamp>)>) -> Option<Pace> {
         longest_gap_ms,
         span_ms: gaps().sum(),
         moves: moves.len(),
-        most_in_flight: usize::try_from(most).unwrap_or_default(),
+        most_under_way: usize::try_from(most).unwrap_or_default(),
     })
 }
 
@@ -51,7 +51,7 @@ mod tests {
         let pace = pace(moves).expect("there are several moves");
         assert_eq!((pace.shortest_gap_ms, pace.longest_gap_ms, pace.span_ms), (2_000, 7_000, 12_000));
         // At 12 s one ends as another begins; at 10 s two are under way.
-        assert_eq!((pace.moves, pace.most_in_flight), (4, 2));
+        assert_eq!((pace.moves, pace.most_under_way), (4, 2));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a plan would do now: each server's target, in order, with the room that the servers before it take.
 
-use super::{InFlight, choose, mode};
+use super::{UnderWay, choose, mode};
 use lenticular_model::{
     HostId, ServerId, Txn,
     compute::{migration::Mode, server::Server},
@@ -61,7 +61,7 @@ fn prospect(scratch: &mut Txn<'_>, plan: &Plan, server: &Server) -> Prospect {
         Ok(mode) => mode,
         Err(wait) => return Prospect::Waits(wait.why),
     };
-    match choose(scratch, plan, server, mode, &InFlight::default()) {
+    match choose(scratch, plan, server, mode, &UnderWay::default()) {
         (Some(to), _) => {
             arrive(scratch, server.id, to);
             Prospect::Moves { to, mode }

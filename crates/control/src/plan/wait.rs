@@ -1,6 +1,6 @@
 //! What holds a server's move back: the server's own state, its owner, its group, or the limits of the plan.
 
-use super::InFlight;
+use super::UnderWay;
 use lenticular_model::{
     State, Timestamp,
     compute::{
@@ -36,7 +36,7 @@ pub fn wait(
     state: &State,
     (plan, step): (&Plan, &PlanStep),
     server: &Server,
-    flight: &InFlight,
+    others: &UnderWay,
     now: Timestamp,
 ) -> Result<Mode, Wait> {
     if let Some(why) = &step.skipped {
@@ -50,7 +50,7 @@ pub fn wait(
     let host = state.hosts.get(&step.from);
     let host = host.ok_or_else(|| Wait::for_change("its host is gone".to_owned()))?;
     held_by_group(state, server).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
-    flight.refusal(&plan.limits, host).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
+    others.refusal(&plan.limits, host).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
     Ok(mode)
 }
 

@@ -4,20 +4,27 @@
 //! One server goes first. The others wait until it runs on its target. Then one host goes first, and then the others.
 
 use crate::{
-    lifecycle::plan as lifecycle,
-    plan::{InFlight, begin, choose, in_order, turn, wait},
+    lifecycle::{
+        migration::{self, Move},
+        plan as lifecycle,
+    },
+    plan::{UnderWay, choose, in_order, purpose, turn, wait},
+    schedule::Verdict,
 };
 use lenticular_model::{
-    PlanId, ServerId, Timestamp, Txn,
+    HostId, Kind, MigrationId, PlanId, ServerId, Timestamp, Txn,
     compute::{
+        migration::Mode,
         operation::OperationKind,
         server::{Condition, Server, Wanted},
     },
+    error::Result,
     host::{host::Host, readiness},
     ops::{
         plan::{Plan, PlanPhase},
         plan_step::{PlanStep, StepOutcome, StepState},
     },
+    policy::{Caller, RoleLevel, Scope},
 };
 use std::sync::Arc;
 
@@ -131,7 +138,7 @@ fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
 
 /// Done means: no step is left but skipped ones, and nothing takes room on a host that is drained.
 fn is_done(txn: &Txn<'_>, plan: &Plan) -> bool {
-    txn.steps_of_plan(&plan.id).all(|step| step.skipped.is_some())
+    txn.steps_of_plan(&plan.id).all(|step| step.skipped.is_some() && step.is_waiting())
         && plan.drained().is_none_or(|host| txn.taken_of_host(host).servers == 0)
 }
 
@@ -190,7 +197,7 @@ fn harm(txn: &Txn<'_>, plan: &Plan) -> Option<String> {
 /// Begins the next move, if the limits permit one. Returns when to look again, if time alone has to pass.
 fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
     let now = txn.now;
-    let flight = InFlight::of(txn);
+    let others = UnderWay::of(txn);
     let under_way = txn.steps_of_plan(&plan.id).any(|step| !step.is_waiting());
     let steps: Vec<Arc<PlanStep>> =
         txn.steps_of_plan(&plan.id).filter(|step| step.is_waiting()).cloned().collect();
@@ -200,14 +207,14 @@ fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
             return wake.into_iter().chain(held.until).min();
         }
         let Some(server) = txn.servers.get(&step.id).cloned() else { continue };
-        let mode = match wait(txn, (plan, &step), &server, &flight, now) {
+        let mode = match wait(txn, (plan, &step), &server, &others, now) {
             Ok(mode) => mode,
             Err(held) => {
                 wake = wake.into_iter().chain(held.until).min();
                 continue;
             }
         };
-        match choose(txn, plan, &server, mode, &flight) {
+        match choose(txn, plan, &server, mode, &others) {
             (Some(to), verdict) => {
                 let Ok(migration_id) = begin(txn, plan, &server, (to, mode), verdict) else { continue };
                 note_begin(txn, plan, &step, StepState::Moving { migration_id, to, mode });
@@ -235,6 +242,29 @@ fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
         }
     }
     wake
+}
+
+/// Begins the move of a server.
+///
+/// # Errors
+/// One of the hosts is gone.
+fn begin(
+    txn: &mut Txn<'_>,
+    plan: &Plan,
+    server: &Server,
+    (to, mode): (HostId, Mode),
+    verdict: Verdict,
+) -> Result<MigrationId> {
+    let by = Caller {
+        user_id: plan.user_id,
+        scope: Scope::System,
+        level: RoleLevel::Admin,
+        request_id: plan.request_id.clone(),
+    };
+    let (purpose, snapshot, plan_id) = (purpose(mode), server.flavor_snapshot(), Some(plan.id.clone()));
+    let id = migration::open(txn, Some(&by), server, Move { to, mode, purpose, snapshot, plan_id })?;
+    txn.put_cold(Kind::Verdict, server.id.to_string(), verdict);
+    Ok(id)
 }
 
 fn note_begin(txn: &mut Txn<'_>, plan: &Plan, step: &PlanStep, state: StepState) {

@@ -6,18 +6,17 @@ use super::{
 };
 use lenticular_control::{
     command::ops::plan::{self, NewGoal, NewPlan},
-    lifecycle::{disk, migration},
+    lifecycle::disk,
     observe::guest::observe,
-    plan::{InFlight, wait},
+    plan::{UnderWay, wait},
     reconcile::{Key, reconcile},
 };
 use lenticular_model::{
-    AggregateId, HostId, PlanId, ProjectId, ServerGroupId, ServerId, Timestamp, Txn,
+    AggregateId, HostId, PlanId, ServerId, Timestamp, Txn,
     compute::{
         aggregate::Aggregate,
         migration::Mode,
         server::{Condition, Server, Wanted},
-        server_group::{Policy, ServerGroup},
     },
     host::observation::{Observation, ObservedState, StopReason},
     ops::{limits::Limits, plan::Plan},
@@ -138,36 +137,11 @@ pub fn arrive(cloud: &mut Cloud, server: ServerId) {
     assert_eq!(cloud.state.servers[&server].host_id, Some(to));
 }
 
-pub fn fail(cloud: &mut Cloud, server: ServerId) {
-    let record = cloud.state.servers[&server].clone();
-    change(cloud, |txn| migration::fail(txn, &record, "It broke off.".to_owned()));
-}
-
 pub fn why_waits(cloud: &Cloud, plan_id: &PlanId, server: ServerId) -> String {
     let (plan, step) = (plan(cloud, plan_id), cloud.state.plan_steps[&server].clone());
-    let flight = InFlight::of(&cloud.state);
+    let others = UnderWay::of(&cloud.state);
     let record = cloud.state.servers[&server].clone();
-    wait(&cloud.state, (&plan, &step), &record, &flight, Timestamp(cloud.at)).unwrap_err().why
-}
-
-/// A server group of servers on the first host.
-pub fn grouped(policy: Policy, members: u8) -> Cloud {
-    let mut cloud = Cloud::new();
-    let group_id = ServerGroupId::from_random([8; 16]);
-    let group = ServerGroup {
-        id: group_id,
-        created_at: Timestamp(1),
-        updated_at: None,
-        project_id: ProjectId::from_random([1; 16]),
-        user_id: admin().user_id,
-        name: "db".to_owned(),
-        policy,
-        max_server_per_host: None,
-        unknown: Default::default(),
-    };
-    change(&mut cloud, |txn| txn.put(group));
-    (0..members).for_each(|n| put_server(&mut cloud, n, 0, |s| s.server_group = Some(group_id)));
-    cloud
+    wait(&cloud.state, (&plan, &step), &record, &others, Timestamp(cloud.at)).unwrap_err().why
 }
 
 /// Servers on two hosts, and an aggregate of the third.

@@ -4,7 +4,7 @@ use crate::{
     clock,
     config::{self, AgentConfig},
     host::{own_host, this_machine},
-    logging,
+    runtime,
     stop::{self, stopped},
 };
 use anyhow::{Context, Result};
@@ -32,7 +32,7 @@ pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     host.repository = config.repository()?;
     host.digest = digest;
     host.dies_after_steps = std::env::var("LENTICULAR_DIES_AFTER_STEPS").ok().and_then(|n| n.parse().ok());
-    logging::run(async {
+    runtime::run(async {
         let stop = stop::on_signal();
         let identity = tokio::select! {
             identity = identity(&config, &state, &host.host_name) => identity?,

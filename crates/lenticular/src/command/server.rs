@@ -4,7 +4,7 @@ use crate::{
     config::{self, ServerConfig},
     control_plane::{self, Options},
     data::{DataDir, write_private},
-    logging, ovn, stop,
+    ovn, runtime, stop,
 };
 use anyhow::Result;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// The control plane cannot start, or the store was lost.
 pub(crate) fn run(path: &Path) -> Result<()> {
     let config: ServerConfig = config::read(path)?;
-    logging::run(async {
+    runtime::run(async {
         let stop = stop::on_signal();
         let data = DataDir::open(&config.data)?;
         let options = Options {

@@ -5,7 +5,7 @@ use crate::{
     control_plane::{self, Options},
     data::{DataDir, write_private},
     host::{in_process_link::InProcessLink, own_host, this_machine},
-    logging, ovn,
+    ovn, runtime,
     stop::{on_signal, stopped},
 };
 use anyhow::Result;
@@ -73,7 +73,7 @@ const AGENT_GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The cloud cannot start, or the store was lost.
 pub(crate) fn run(data: &Path, args: &UpArgs) -> Result<()> {
-    logging::run(up(data, args))
+    runtime::run(up(data, args))
 }
 
 async fn up(data: &Path, args: &UpArgs) -> Result<()> {

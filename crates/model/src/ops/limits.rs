@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The limits of one plan. All moves count against the limits of hosts, racks and zones, whoever asked for them.
+/// The limits of one plan. All moves count against the limits of
+/// hosts, racks and zones, also those that users and operators asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The most moves from or to one host at a time.

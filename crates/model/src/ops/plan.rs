@@ -12,7 +12,7 @@
 //! - Running → Paused: an operator asked for it, or the plan reached its deadline or its hard limit.
 //! - Running → Halted: something went wrong that goes on going wrong, or that harms servers.
 //! - A plan that does not run begins no move. Moves that are under way end as they would.
-//! - A plan that ended leaves State and stays in the store (`past_plan`), and so does each of its steps.
+//! - A plan that ended leaves State and stays in the store (`past_plan`). Each step does so when it is over.
 
 use super::limits::Limits;
 use crate::{AggregateId, HostId, PlanId, Timestamp, UserId, record};
@@ -155,8 +155,14 @@ impl Plan {
         }
     }
 
-    /// The key of the plan among those that ended, in the order of their start.
-    pub fn past_key(&self) -> String {
-        format!("{:020}/{}", self.created_at.0, self.id)
+    /// The id of a plan that the commit with this number starts. `what` stands in paths and on command lines.
+    pub fn id_of(what: &str, seq: u64) -> PlanId {
+        PlanId::from(format!("{what}-{seq}").as_str())
+    }
+
+    /// The key of a plan among those that ended, in the order of their start; `None` if no plan has this id.
+    pub fn past_key(id: &PlanId) -> Option<String> {
+        let (_, seq) = id.as_str().rsplit_once('-')?;
+        Some(format!("{:020}/{id}", seq.parse::<u64>().ok()?))
     }
 }

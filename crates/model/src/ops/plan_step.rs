@@ -76,6 +76,22 @@ impl PlanStep {
         self.state == StepState::Waiting
     }
 
+    /// The migration under way.
+    pub fn migration(&self) -> Option<MigrationId> {
+        match self.state {
+            StepState::Moving { migration_id, .. } => Some(migration_id),
+            StepState::Waiting | StepState::Landed { .. } => None,
+        }
+    }
+
+    /// How the guest travels; `None` before its move.
+    pub fn mode(&self) -> Option<Mode> {
+        match self.state {
+            StepState::Waiting => None,
+            StepState::Moving { mode, .. } | StepState::Landed { mode, .. } => Some(mode),
+        }
+    }
+
     /// The host that the server goes to.
     pub fn target(&self) -> Option<HostId> {
         match self.state {

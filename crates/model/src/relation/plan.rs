@@ -30,7 +30,7 @@ impl State {
         }
     }
 
-    /// The moves between hosts that are under way, whoever asked for them.
+    /// The moves between hosts that are under way: those of plans, and those that users and operators asked for.
     pub fn moves_under_way(&self) -> impl Iterator<Item = &Arc<Migration>> {
         self.migrations.values().filter(|migration| {
             matches!(migration.phase, Phase::Preparing | Phase::Moving | Phase::Withdrawing { .. })

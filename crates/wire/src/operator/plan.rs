@@ -153,7 +153,7 @@ pub struct PaceView {
     /// How many moves began per minute, from the first to the last.
     pub per_minute: f64,
     /// The most moves of the plan that were under way at once.
-    pub most_in_flight: usize,
+    pub most_under_way: usize,
 }
 
 /// A step of a plan.

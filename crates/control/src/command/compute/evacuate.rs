@@ -131,7 +131,7 @@ fn rebuild(
     (from, to): (HostId, HostId),
     stopped: bool,
 ) -> Result<()> {
-    let plan = Move {
+    let decided = Move {
         to,
         mode: Mode::Cold,
         purpose: Purpose::Evacuate,
@@ -139,7 +139,7 @@ fn rebuild(
         plan_id: None,
     };
     let id = MigrationId::from_random(txn.random());
-    migration::record(txn, Some(caller), server, (id, from), &plan, Phase::Moved)?;
+    migration::record(txn, Some(caller), server, (id, from), &decided, Phase::Moved)?;
     migration::finish(txn, id, Phase::Confirmed);
     operation::finish_task(txn, server, Some("The server was evacuated.".to_owned()));
     let task: Task = operation::begin(txn, server, OperationKind::Evacuate, Some(caller));

@@ -91,11 +91,11 @@ pub fn resize(txn: &mut Txn<'_>, caller: &Caller, id: ServerId, flavor: &FlavorI
         extra_specs: flavor.extra_specs.clone(),
     };
     let (to, verdict) = find_target(txn, caller, &server, &snapshot, None, Purpose::Resize)?;
-    let plan = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, snapshot, plan_id: None };
+    let decided = Move { to, mode: Mode::Cold, purpose: Purpose::Resize, snapshot, plan_id: None };
     if server.host_id == Some(to) {
-        return resize_here(txn, caller, &server, plan);
+        return resize_here(txn, caller, &server, decided);
     }
-    begin(txn, caller, &server, plan, verdict).map(drop)
+    begin(txn, caller, &server, decided, verdict).map(drop)
 }
 
 fn check_new_flavor(state: &State, server: &Server, flavor: &Flavor) -> Result<()> {
@@ -131,14 +131,14 @@ fn check_new_flavor(state: &State, server: &Server, flavor: &Flavor) -> Result<(
 }
 
 /// Resizes a server on its own host: no disk travels, and the guest restarts with the new flavor.
-fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, plan: Move) -> Result<()> {
+fn resize_here(txn: &mut Txn<'_>, caller: &Caller, server: &Server, decided: Move) -> Result<()> {
     let task = operation::begin(txn, server, OperationKind::Resize, Some(caller));
     let id = MigrationId::from_random(txn.random());
-    migration::record(txn, Some(caller), server, (id, plan.to), &plan, Phase::Moved)?;
+    migration::record(txn, Some(caller), server, (id, decided.to), &decided, Phase::Moved)?;
     let confirm_at = Some(txn.now.plus_s(lenticular_model::compute::disk::KEPT_S));
     let last =
-        Unconfirmed { migration_id: id, from: plan.to, snapshot: server.flavor_snapshot(), confirm_at };
-    reshape(txn, server, task, plan.snapshot, Some(last));
+        Unconfirmed { migration_id: id, from: decided.to, snapshot: server.flavor_snapshot(), confirm_at };
+    reshape(txn, server, task, decided.snapshot, Some(last));
     Ok(())
 }
 
@@ -195,8 +195,8 @@ pub fn revert(txn: &mut Txn<'_>, caller: &Caller, id: ServerId) -> Result<()> {
         reshape(txn, &server, task, snapshot, None);
         return Ok(());
     }
-    let plan = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, snapshot, plan_id: None };
-    migration::open(txn, Some(caller), &server, plan).map(drop)
+    let decided = Move { to: host.id, mode: Mode::Cold, purpose: Purpose::Revert, snapshot, plan_id: None };
+    migration::open(txn, Some(caller), &server, decided).map(drop)
 }
 
 fn need_unconfirmed<'s>(server: &'s Server, verb: &str) -> Result<&'s Unconfirmed> {
@@ -265,10 +265,10 @@ fn begin(
     txn: &mut Txn<'_>,
     caller: &Caller,
     server: &Server,
-    plan: Move,
+    decided: Move,
     verdict: Verdict,
 ) -> Result<MigrationId> {
-    let id = migration::open(txn, Some(caller), server, plan)?;
+    let id = migration::open(txn, Some(caller), server, decided)?;
     txn.put_cold(Kind::Verdict, server.id.to_string(), verdict);
     Ok(id)
 }

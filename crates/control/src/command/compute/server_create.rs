@@ -112,6 +112,7 @@ pub fn create(txn: &mut Txn<'_>, caller: &Caller, new: NewServers) -> Result<Vec
     let key = new.key_name.as_ref().map(|name| find_key(txn, caller, name)).transpose()?;
     check_zone(txn, &new)?;
     check_files(txn, project, &new.files)?;
+    maintenance::check(&new.metadata)?;
     let count = allowed_count(txn, project, caller.user_id, &flavor, &new)?;
     if new.hostname.is_some() && new.max_count > 1 {
         return Err(Error::invalid("Unable to allocate a single hostname to multiple instances"));
@@ -356,7 +357,6 @@ fn allowed_count(
         count -= 1;
     }
     fits(count)?;
-    maintenance::check(&new.metadata)?;
     if !new.metadata.is_empty() {
         let limit = quota::own_limit(txn, project, "metadata_items");
         if limit >= 0 && new.metadata.len() as i64 > limit {

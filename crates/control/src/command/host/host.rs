@@ -20,8 +20,8 @@ pub fn set_intent(txn: &mut Txn<'_>, caller: &Caller, id: HostId, intent: Intent
     let host = txn.need::<Host>(&id, || Error::not_found("Service", id))?;
     if let Intent::Draining { plan_id, .. } = &host.intent {
         return Err(Error::conflict(format!(
-            "Plan {plan_id} drains host {name}. `lenticular host undrain {name}` ends the drain, and lets the host take \
-             servers.",
+            "Plan {plan_id} drains host {name}. `lenticular host undrain {name}` ends the drain, and gives the \
+             host the setting that it had before.",
             name = host.name
         )));
     }

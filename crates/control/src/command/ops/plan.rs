@@ -74,7 +74,7 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, new: &NewPlan) -> Result<PlanId
     }
     new.to.map_or(Ok(()), |to| check_target(txn, to))?;
     let (goal, servers, name) = read_goal(txn, new)?;
-    let id = PlanId::from(format!("{name}-{}", txn.seq).as_str());
+    let id = Plan::id_of(&name, txn.seq);
     txn.put(Plan {
         id: id.clone(),
         created_at: txn.now,
@@ -327,9 +327,15 @@ pub fn skip(
 ) -> Result<()> {
     need(txn, caller, id)?;
     reason.as_deref().map_or(Ok(()), check_reason)?;
-    if txn.plan_steps.get(&server).is_none_or(|step| step.plan_id != *id) {
+    let step = txn.plan_steps.get(&server).filter(|step| step.plan_id == *id);
+    let Some(step) = step else {
         return Err(Error::not_found_text(format!(
             "Plan {id} has no server {server} that it still has to move."
+        )));
+    };
+    if !step.is_waiting() {
+        return Err(Error::conflict(format!(
+            "Plan {id} moves server {server} now. To stop the move, abort its migration; or wait until it is over."
         )));
     }
     txn.update::<PlanStep>(&server, |step| {

@@ -13,13 +13,13 @@ enum Domain {
 
 /// The moves that are under way.
 #[derive(Debug, Clone, Default)]
-pub struct InFlight {
+pub struct UnderWay {
     hosts: BTreeMap<HostId, u32>,
     domains: BTreeMap<Domain, u32>,
 }
 
-impl InFlight {
-    /// Counts all moves, whoever asked for them.
+impl UnderWay {
+    /// Counts all moves: those of plans, and those that users and operators asked for.
     pub fn of(state: &State) -> Self {
         let mut counts = Self::default();
         for migration in state.moves_under_way() {
