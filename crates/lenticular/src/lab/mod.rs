@@ -53,6 +53,15 @@ pub(crate) enum LabCommand {
         /// What to start.
         names: Vec<String>,
     },
+    /// Boots a host: its guests, its switch and its agent end, and its agent starts with another boot id. The file
+    /// `facts-next.json` in the host's directory becomes its `facts.json`.
+    Reboot {
+        /// The host.
+        name: String,
+        /// Does it before the command ends. The host's agent ends with the command that ordered it.
+        #[arg(long, hide = true)]
+        now: bool,
+    },
     /// Lists the lab's processes, and says which of them run.
     Status,
 }
@@ -116,8 +125,10 @@ pub(crate) fn run(dir: &Path, command: &LabCommand, out: &mut impl Write) -> Res
             }
             made
         }
-        LabCommand::Down => down(&known(dir)?, out),
-        LabCommand::Start { names } => start(&known(dir)?, names, out),
+        LabCommand::Down => alone(dir, |dir| down(dir, out)),
+        LabCommand::Start { names } => alone(dir, |dir| start(dir, names, out)),
+        LabCommand::Reboot { name, now: true } => alone(dir, |dir| reboot(dir, name)),
+        LabCommand::Reboot { name, now: false } => reboot_later(&known(dir)?, name, out),
         LabCommand::Status => status(&known(dir)?, out),
     }
 }
@@ -137,8 +148,9 @@ impl Lab {
 
     /// Writes the note before each thing is made, so that `down` always finds the thing.
     fn write(&self, dir: &Path) -> Result<()> {
-        let path = dir.join(FILE);
-        fs::write(&path, serde_json::to_vec_pretty(self)?)
+        let (path, new) = (dir.join(FILE), dir.join("lab.json.new"));
+        fs::write(&new, serde_json::to_vec_pretty(self)?)
+            .and_then(|()| fs::rename(&new, &path))
             .with_context(|| format!("{} cannot be written", path.display()))
     }
 }
@@ -163,6 +175,15 @@ fn free_range(tag: u16) -> Result<u8> {
     free.into_iter()
         .find(|n| !used.contains(&format!(" 10.199.{n}.")))
         .context("all of 10.199.0.0/16 is in use on this machine")
+}
+
+/// Changes a lab while nobody else does.
+fn alone(dir: &Path, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let dir = known(dir)?;
+    let path = dir.join("lab.lock");
+    let lock = fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    lock.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
+    change(&known(&dir)?)
 }
 
 fn up(dir: &Path, args: &LabUp, out: &mut impl Write) -> Result<()> {
@@ -234,9 +255,14 @@ fn add_host(dir: &Path, lab: &mut Lab, binary: &str, n: u8, wires: Wires) -> Res
     let token = ask(dir, binary, &["host", "enrol", &name, "--json"])?;
     let token = token["token"].as_str().context("the enrolment gave no token")?.to_owned();
     let (join, state) = (format!("https://{agents}"), state.display().to_string());
+    let config = dir.join(format!("{name}.toml"));
+    let reboot = [binary, "--data", &dir.display().to_string(), "lab", "reboot", &name];
+    fs::write(&config, format!("[actions.reboot]\ncommand = {reboot:?}\n"))
+        .with_context(|| format!("{} cannot be written", config.display()))?;
+    let config = config.display().to_string();
     let words = [
-        "ip", "netns", "exec", &namespace, binary, "agent", "--name", &name, "--state", &state, "--join",
-        &join, "--token", &token,
+        "ip", "netns", "exec", &namespace, binary, "agent", "--config", &config, "--name", &name, "--state",
+        &state, "--join", &join, "--token", &token,
     ];
     let words = words.map(str::to_owned).into_iter().chain(wires.agent_words(n));
     launch(dir, lab, &name, words.collect())
@@ -298,6 +324,47 @@ fn start(dir: &Path, names: &[String], out: &mut impl Write) -> Result<()> {
         writeln!(out, "{name} is started")?;
     }
     Ok(())
+}
+
+/// Has another process boot a host, and does not wait for it.
+fn reboot_later(dir: &Path, name: &str, out: &mut impl Write) -> Result<()> {
+    need_host(&Lab::read(dir)?, name)?;
+    let binary = std::env::current_exe()?.display().to_string();
+    let words = [&binary, "--data", &dir.display().to_string(), "lab", "reboot", "--now", name];
+    exec::spawn_detached(&words, &log_of(dir, "reboot"))?;
+    writeln!(out, "{name} boots")?;
+    Ok(())
+}
+
+fn need_host(lab: &Lab, name: &str) -> Result<()> {
+    let is_host = name != CONTROL_PLANE && lab.processes.contains_key(name);
+    anyhow::ensure!(is_host, "the lab has no host {name}");
+    Ok(())
+}
+
+fn reboot(dir: &Path, name: &str) -> Result<()> {
+    let mut lab = Lab::read(dir)?;
+    need_host(&lab, name)?;
+    let process = lab.processes.get(name).context("the host has no agent")?;
+    let (pid, command, state) = (process.pid, process.command.clone(), state_of(dir, name));
+    end_process(pid)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A host that goes down does not wait for its guests.
+    runtime.block_on(lenticular_agent::power_off(&state, Duration::ZERO))?;
+    runtime.block_on(lenticular_agent::end_switch(&state))?;
+    let (facts, next) = (state.join("facts.json"), state.join("facts-next.json"));
+    if next.exists() {
+        fs::rename(&next, &facts)?;
+    }
+    let text = fs::read_to_string(&facts).unwrap_or_else(|_| "{}".to_owned());
+    let mut said: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", facts.display()))?;
+    let said = said.as_object_mut().with_context(|| format!("{} is damaged", facts.display()))?;
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    said.insert("boot_id".to_owned(), format!("lab-{:016x}", u64::from_le_bytes(random)).into());
+    fs::write(&facts, serde_json::to_vec(said)?)?;
+    launch(dir, &mut lab, name, command)
 }
 
 fn status(dir: &Path, out: &mut impl Write) -> Result<()> {
