@@ -47,7 +47,7 @@ pub use link::{Call, Chunks, Link, LinkError};
 pub use packages::digest;
 pub use peer_tls::TlsTransport;
 pub use power_off::power_off;
-pub use runtime::AgentError;
+pub use runtime::{AgentError, action::HostAction};
 
 use driver::{
     Drivers, Network, migrator::QemuMigrator, ovn_net::OvnNetwork, qcow2::Qcow2Disks, qemu::Qemu,
@@ -82,6 +82,8 @@ pub struct Config {
     pub dies_after_steps: Option<u64>,
     /// The checks by plugins, by their names.
     pub checks: BTreeMap<String, Plugin>,
+    /// The actions that the control plane may order, by their names.
+    pub actions: BTreeMap<String, HostAction>,
     /// Where the host says which snapshot of the repositories it installs from, if it does.
     pub repository: Option<Repository>,
     /// A digest of the agent's configuration file; empty without one.
@@ -101,6 +103,7 @@ impl Config {
             address: "127.0.0.1".to_owned(),
             zone: lenticular_model::host::host::DEFAULT_ZONE.to_owned(),
             checks: BTreeMap::new(),
+            actions: BTreeMap::new(),
             repository: None,
             digest: String::new(),
             facts_file: state_dir.join("facts.json"),
@@ -150,8 +153,8 @@ pub async fn run_qemu(
     };
     let drivers = Drivers { hypervisor, disks, network, moves };
     let state_file = config.state_dir.join("agent.json");
-    let runtime =
-        Runtime::open(config, link, drivers, releases, machine::boot_id(), Some(state_file)).await?;
+    let boot_id = version::boot_id(&config.facts_file);
+    let runtime = Runtime::open(config, link, drivers, releases, boot_id, Some(state_file)).await?;
     tokio::select! {
         () = runtime.run(shutdown) => {}
         () = migrator.serve() => {}

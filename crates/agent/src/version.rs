@@ -32,6 +32,13 @@ pub(crate) fn package_format() -> PackageFormat {
     }
 }
 
+/// The host's boot id. The file of versions can name another one: a host of a lab has no kernel of its own.
+pub(crate) fn boot_id(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let said = serde_json::from_str::<File>(&text).ok().and_then(|file| file.boot_id);
+    said.unwrap_or_else(crate::machine::boot_id)
+}
+
 /// All versions that this host can say, beside those that were found already.
 pub(crate) async fn versions(file: &Path, hypervisor: &Hypervisor, mut found: Versions) -> Versions {
     let mut note = |name: &str, version: Option<String>| {
@@ -125,6 +132,8 @@ fn program_path(program: &str) -> Option<PathBuf> {
 struct File {
     #[serde(default)]
     versions: Versions,
+    #[serde(default)]
+    boot_id: Option<String>,
     /// What the checks of a simulated host find (`crate::check::simulated`).
     #[serde(default, rename = "checks")]
     _checks: IgnoredAny,

@@ -5,7 +5,7 @@ use crate::{
     client::{Client, escape},
     cloud,
     enrol::{self, EnrolCommand},
-    plan::{StartArgs, drain},
+    plan::{StartArgs, start},
     table::{Screen, Table, always, dropped},
 };
 use anyhow::{Context, Result};
@@ -111,7 +111,27 @@ pub enum HostCommand {
         #[command(flatten)]
         args: StartArgs,
     },
-    /// Ends a drain, if one is under way: the host has the setting of before. Nothing is moved back.
+    /// Boots a host by a plan: its guests leave it or are brought to rest, its action 'reboot' runs, and it proves itself. See
+    /// `lenticular plan show`.
+    Reboot {
+        /// Its name.
+        name: String,
+        /// What becomes of its guests: they move away, their memory is saved on its disk, or they are stopped.
+        #[arg(long, default_value = "move", value_parser = ["move", "suspend", "stop"])]
+        guests: String,
+        /// How, and how fast.
+        #[command(flatten)]
+        args: StartArgs,
+    },
+    /// Starts the servers of a host that are in error and do not run, one first. See `lenticular plan show`.
+    Recover {
+        /// Its name.
+        name: String,
+        /// How.
+        #[command(flatten)]
+        args: StartArgs,
+    },
+    /// Ends a drain or a reboot, if one is under way: the host has the setting of before. Nothing is moved back.
     Undrain {
         /// Its name.
         name: String,
@@ -147,13 +167,7 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
     let client = Client::login(&cloud::find(cloud)?)?;
     let mut screen = Screen::new(out);
     match command {
-        HostCommand::List { json } => {
-            let hosts = client.get::<Vec<HostView>>("/operator/v1/hosts")?;
-            match json {
-                true => screen.json(&hosts),
-                false => list(&hosts, &mut screen),
-            }
-        }
+        HostCommand::List { json } => list_all(&client, *json, &mut screen),
         HostCommand::Show { name, json } => {
             let host = client.get::<HostDetail>(&format!("/operator/v1/hosts/{}", escape(name)))?;
             match json {
@@ -195,7 +209,15 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         HostCommand::Uncordon { name } => {
             cordon(&client, name, &CordonAsk { cordoned: false, reason: None }, &mut screen)
         }
-        HostCommand::Drain { name, args } => drain(&client, name, args, &mut screen),
+        HostCommand::Drain { name, args } => {
+            start(&client, args, &mut screen, |ask| ask.drain = Some(name.clone()))
+        }
+        HostCommand::Reboot { name, guests, args } => start(&client, args, &mut screen, |ask| {
+            (ask.reboot, ask.guests) = (Some(name.clone()), Some(guests.clone()));
+        }),
+        HostCommand::Recover { name, args } => {
+            start(&client, args, &mut screen, |ask| ask.recover = Some(name.clone()))
+        }
         HostCommand::Undrain { name } => {
             let path = format!("/operator/v1/hosts/{}/undrain", escape(name));
             list(&[client.post::<HostDetail>(&path, &serde_json::json!({}))?.host], &mut screen)
@@ -312,6 +334,11 @@ fn fence<W: Write>(client: &Client, name: &str, ask: &FenceAsk, screen: &mut Scr
     list(&[client.post::<HostView>(&path, ask)?], screen)
 }
 
+fn list_all<W: Write>(client: &Client, json: bool, screen: &mut Screen<W>) -> Result<()> {
+    let hosts = client.get::<Vec<HostView>>("/operator/v1/hosts")?;
+    if json { screen.json(&hosts) } else { list(&hosts, screen) }
+}
+
 fn list<W: Write>(hosts: &[HostView], screen: &mut Screen<W>) -> Result<()> {
     let mut table = Table::new(&[
         always("host"),
@@ -378,6 +405,15 @@ fn show<W: Write>(detail: &HostDetail, screen: &mut Screen<W>) -> Result<()> {
     for (check, trouble, since) in &detail.checks {
         let result = trouble.as_deref().unwrap_or("passed");
         table.row([&format!("check {check}"), &format!("{result}, since {since}")]);
+    }
+    if !detail.actions.is_empty() {
+        table.row(["allows the actions", &detail.actions.join(" ")]);
+    }
+    if let Some((name, stands, output)) = &detail.last_action {
+        table.row(["last action", &format!("{name}: {stands}")]);
+        output.lines().for_each(|line| {
+            table.row(["", line]);
+        });
     }
     table.row(["last heard of", detail.heard_at.as_deref().unwrap_or("-")]);
     table.row(["certificate ends", host.certificate_ends.as_deref().unwrap_or("-")]);
@@ -479,6 +515,12 @@ mod tests {
             canaries_asked: 0,
             canaries_ended: 0,
             canaries_passed: 0,
+            actions: vec!["reboot".to_owned()],
+            last_action: Some((
+                "reboot".to_owned(),
+                "'systemctl' failed with exit status 1".to_owned(),
+                "Failed to set wall message, ignoring\nAccess denied\n".to_owned(),
+            )),
             cpu_model: "AMD EPYC 9354P 32-Core Processor".to_owned(),
             heard_at: Some("2026-11-30T09:58:40Z".to_owned()),
             fence: Some(

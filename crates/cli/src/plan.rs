@@ -1,4 +1,4 @@
-//! Plans: `lenticular plan`, `move`, `freeze` and `thaw`, and the drain of a host.
+//! Plans: `lenticular plan`, `move`, `freeze` and `thaw`, and those that commands for hosts start.
 
 use crate::{
     CloudArgs, Unsuccessful,
@@ -8,7 +8,9 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use lenticular_wire::operator::{LimitsAsk, PlanAsk, PlanStepView, PlanView, ReasonAsk, ResumeAsk, SkipAsk};
+use lenticular_wire::operator::{
+    HostStepView, LimitsAsk, PlanAsk, PlanStepView, PlanView, ReasonAsk, ResumeAsk, SkipAsk,
+};
 use std::{io::Write, path::PathBuf, time::Duration};
 
 /// The commands for plans.
@@ -201,21 +203,9 @@ pub fn move_servers(
     }
     let client = Client::login(&cloud::find(cloud)?)?;
     let (project, aggregate) = (which.project.clone(), which.aggregate.clone());
-    let ask = PlanAsk { project, aggregate, servers: servers.unwrap_or_default(), ..ask(args) };
-    start(&client, &ask, args, &mut Screen::new(out))
-}
-
-/// Drains a host.
-///
-/// # Errors
-/// The cloud refuses, or does not answer any more.
-pub(crate) fn drain<W: Write>(
-    client: &Client,
-    host: &str,
-    args: &StartArgs,
-    screen: &mut Screen<W>,
-) -> Result<()> {
-    start(client, &PlanAsk { drain: Some(host.to_owned()), ..ask(args) }, args, screen)
+    start(&client, args, &mut Screen::new(out), |ask| {
+        (ask.project, ask.aggregate, ask.servers) = (project, aggregate, servers.unwrap_or_default());
+    })
 }
 
 /// Freezes all plans; with no reason it ends the freeze.
@@ -266,8 +256,19 @@ fn ask(args: &StartArgs) -> PlanAsk {
     }
 }
 
-fn start<W: Write>(client: &Client, ask: &PlanAsk, args: &StartArgs, screen: &mut Screen<W>) -> Result<()> {
-    let plan = client.post::<PlanView>("/operator/v1/plans", ask)?;
+/// Starts a plan whose goal `set` writes into the request, or shows what the plan would do.
+///
+/// # Errors
+/// The cloud refuses, or does not answer any more; or the plan ended in another way than it should.
+pub(crate) fn start<W: Write>(
+    client: &Client,
+    args: &StartArgs,
+    screen: &mut Screen<W>,
+    set: impl FnOnce(&mut PlanAsk),
+) -> Result<()> {
+    let mut ask = ask(args);
+    set(&mut ask);
+    let plan = client.post::<PlanView>("/operator/v1/plans", &ask)?;
     if !args.wait {
         return answer(&plan, args.json, screen);
     }
@@ -333,11 +334,16 @@ fn rest() {
 
 /// How far a plan is, in a line.
 fn progress(plan: &PlanView) -> String {
-    let all = plan.moved + plan.gone + plan.under_way + plan.waiting;
-    let moving = plan.steps.iter().filter(|step| step.state == "moving" || step.state == "landed");
-    let moving: Vec<String> = moving
-        .map(|step| format!("{} to {}", step.name, step.to.as_deref().unwrap_or("another host")))
-        .collect();
+    let done = plan.moved + plan.woken + plan.gone;
+    let all = done + plan.under_way + plan.waiting;
+    let moving = plan.steps.iter().filter_map(|step| match step.state.as_str() {
+        "moving" | "landed" => {
+            Some(format!("{} to {}", step.name, step.to.as_deref().unwrap_or("another host")))
+        }
+        "suspending" | "stopping" | "resuming" | "starting" => Some(format!("{} {}", step.state, step.name)),
+        _ => None,
+    });
+    let moving: Vec<String> = moving.collect();
     let under_way = match moving.is_empty() {
         true => String::new(),
         false => format!("; under way: {}", moving.join(", ")),
@@ -353,12 +359,15 @@ fn progress(plan: &PlanView) -> String {
     let claim = plan.claims.first().filter(|_| plan.waiting + plan.under_way == 0);
     let claim = claim.map(|claim| format!("; {claim}"));
     let why = plan.why.as_ref().map(|why| format!(": {why}"));
+    // A host that is being emptied is shown by its servers.
+    let host = plan.host.as_ref().filter(|host| host.stage != "emptying");
+    let host = host.map(|host| format!("; host {} is {}", host.host, host.stage));
     format!(
-        "{}: {} of {all} done, {}{}{under_way}{}{}",
+        "{}: {done} of {all} done, {}{}{}{under_way}{}{}",
         plan.name,
-        plan.moved + plan.gone,
         plan.phase,
         why.unwrap_or_default(),
+        host.unwrap_or_default(),
         held.unwrap_or_default(),
         claim.unwrap_or_default(),
     )
@@ -426,8 +435,19 @@ fn show<W: Write>(plan: &PlanView, screen: &mut Screen<W>) -> Result<()> {
     row("limits", &plan.limits.join("; "));
     row("loosened", plan.loosened.as_deref().unwrap_or_default());
     if plan.phase != "preview" {
-        let PlanView { moved, under_way, waiting, gone, .. } = plan;
-        row("servers", &format!("{moved} moved, {under_way} under way, {waiting} waiting, {gone} gone"));
+        let PlanView { moved, woken, under_way, waiting, gone, .. } = plan;
+        let woken = if *woken > 0 { format!("{woken} go on, ") } else { String::new() };
+        row(
+            "servers",
+            &format!("{moved} moved, {woken}{under_way} under way, {waiting} waiting, {gone} gone"),
+        );
+    }
+    if let Some(host) = &plan.host {
+        let HostStepView { host, stage, since, why, before, after } = host;
+        let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        row("host", &format!("{host}, {stage} since {since}{why}"));
+        row("before", before);
+        row("now", if before == after { "the same" } else { after });
     }
     row("pace", &pace(plan));
     plan.claims.iter().for_each(|claim| row("waits for", claim));

@@ -9,12 +9,14 @@ mod common;
 mod fleet;
 #[path = "common/open.rs"]
 mod open;
+#[path = "common/target.rs"]
+mod target;
 
 use cloud::{Cloud, admin, seen};
 use common::server_id;
 use fleet::{
     arrive, change, drain, drain_of, fleet, id, mode_of, moving, pass, plan as plan_of, put_server, tick,
-    two_hosts, why_waits,
+    why_waits,
 };
 use lenticular_control::{
     command::{
@@ -41,6 +43,7 @@ use lenticular_model::{
 };
 use open::open;
 use std::{collections::BTreeSet, num::NonZeroU32};
+use target::two_hosts;
 
 #[test]
 fn a_drain_ends_when_the_host_is_empty_and_an_undrain_opens_it() {
@@ -60,7 +63,7 @@ fn a_drain_ends_when_the_host_is_empty_and_an_undrain_opens_it() {
     tick(&mut cloud, &plan_id);
     assert!(cloud.state.plans.is_empty() && cloud.state.plan_steps.is_empty(), "it is over");
     assert_eq!(cloud.state.taken_of_host(host).servers, 0);
-    let drained = Intent::Drained { plan_id, before: Box::new(Intent::Enabled) };
+    let drained = Intent::Drained { plan_id, aborted: false, before: Box::new(Intent::Enabled) };
     assert_eq!(cloud.state.hosts[&host].intent, drained);
     assert_eq!(cloud.server().condition, Condition::Active);
     cloud.is_on(if cloud.server().host_id == Some(cloud.hosts[1]) { 1 } else { 2 }, 2);

@@ -3,8 +3,9 @@
 use crate::host::fence::FenceCommand;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use lenticular_agent::{OvnConfig, Plugin, Repository, SnapshotSource};
+use lenticular_agent::{HostAction, OvnConfig, Plugin, Repository, SnapshotSource};
 use lenticular_api::Settings;
+use lenticular_model::host::action::{ACTIONS_MAX, is_action_name};
 use lenticular_ovn::ovsdb::Tls;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
@@ -149,6 +150,10 @@ pub(crate) struct AgentConfig {
     #[arg(skip)]
     #[serde(default)]
     pub checks: BTreeMap<String, CheckConfig>,
+    /// Actions that the control plane may order, by their names.
+    #[arg(skip)]
+    #[serde(default)]
+    pub actions: BTreeMap<String, ActionConfig>,
     /// Where the host says which snapshot of the repositories it installs from.
     #[arg(skip)]
     #[serde(default)]
@@ -188,6 +193,21 @@ pub(crate) struct CheckConfig {
     timeout_s: u64,
 }
 
+/// An action: a program that the control plane may order by its name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActionConfig {
+    /// The program and its arguments.
+    command: Vec<String>,
+    /// When it is ended, in seconds.
+    #[serde(default = "ten_minutes")]
+    timeout_s: u64,
+}
+
+fn ten_minutes() -> u64 {
+    600
+}
+
 fn every_minute() -> u64 {
     60
 }
@@ -212,6 +232,7 @@ impl AgentConfig {
             ovn_underlay: self.ovn_underlay.or(other.ovn_underlay),
             repository: self.repository.or(other.repository),
             checks: if self.checks.is_empty() { other.checks } else { self.checks },
+            actions: if self.actions.is_empty() { other.actions } else { self.actions },
             ovn_physical: if self.ovn_physical.is_empty() { other.ovn_physical } else { self.ovn_physical },
         }
     }
@@ -262,6 +283,30 @@ impl AgentConfig {
             Ok((name.clone(), Plugin { command: command.clone(), every, deadline }))
         };
         self.checks.iter().map(plugin).collect()
+    }
+
+    /// The actions that the control plane may order.
+    ///
+    /// # Errors
+    /// An action has an impossible name, no command, or an impossible time; the error names it.
+    pub(crate) fn host_actions(&self) -> Result<BTreeMap<String, HostAction>> {
+        anyhow::ensure!(self.actions.len() <= ACTIONS_MAX, "a host has at most {ACTIONS_MAX} actions");
+        let action = |(name, action): (&String, &ActionConfig)| {
+            let ActionConfig { command, timeout_s } = action;
+            anyhow::ensure!(
+                is_action_name(name),
+                "an action cannot be called '{name}': take 1 to 64 letters, digits, hyphens, underscores and dots"
+            );
+            let has_command = command.first().is_some_and(|program| !program.is_empty());
+            anyhow::ensure!(has_command, "the action {name} needs a command: command = [\"PROGRAM\", ...]");
+            anyhow::ensure!(
+                (1..=86_400).contains(timeout_s),
+                "the action {name} needs a timeout_s of 1 to 86400"
+            );
+            let deadline = Duration::from_secs(*timeout_s);
+            Ok((name.clone(), HostAction { command: command.clone(), deadline }))
+        };
+        self.actions.iter().map(action).collect()
     }
 
     /// Where the host says which snapshot of the repositories it installs from, if it does.

@@ -34,7 +34,7 @@ use crate::{
     },
     image::{Image, ImageMember},
     network::{network::Network, port::Port, security_group::SecurityGroup, subnet::Subnet},
-    ops::{freeze::Freeze, pace::PlanPace, plan::Plan, plan_step::PlanStep},
+    ops::{freeze::Freeze, host_step::HostStep, pace::PlanPace, plan::Plan, plan_step::PlanStep},
     quota::{Quota, Usage},
 };
 use imbl::OrdMap;
@@ -473,6 +473,7 @@ impl Indexed for Disk {
 
 impl Indexed for DiskCopy {}
 impl Indexed for Plan {}
+impl Indexed for HostStep {}
 impl Indexed for Freeze {}
 impl Indexed for PlanPace {}
 

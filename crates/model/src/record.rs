@@ -206,6 +206,7 @@ kinds! {
         HostRule "host_rule" Hot crate::host::rule::HostRule, crate::HostRuleId, host_rules;
         Plan "plan" Hot crate::ops::plan::Plan, crate::PlanId, plans;
         PlanStep "plan_step" Hot crate::ops::plan_step::PlanStep, crate::ServerId, plan_steps;
+        HostStep "host_step" Hot crate::ops::host_step::HostStep, crate::HostId, host_steps;
         PlanPace "plan_pace" Hot crate::ops::pace::PlanPace, crate::SingletonId, plan_paces;
         Freeze "freeze" Hot crate::ops::freeze::Freeze, crate::SingletonId, freezes;
         Heartbeat "heartbeat" Volatile crate::host::host::Heartbeat, crate::HostId, heartbeats;
@@ -251,6 +252,8 @@ kinds! {
         PastPlan "past_plan";
         /// A step of a plan that is over, under `<plan id>/<number, 12 digits>`.
         PastPlanStep "past_plan_step";
+        /// A step of a plan for a host that is over, under `<plan id>/<host id>`.
+        PastHostStep "past_host_step";
         /// A deleted server in its last version, under its id.
         PastServer "past_server";
         /// A deleted image, under its id, so that the id is never given to another image.

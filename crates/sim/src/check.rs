@@ -54,6 +54,10 @@ impl World {
             }
             if *kind == Kind::Host {
                 self.check_canaries(after, commit.at);
+                self.check_plan_boot((before, after), id);
+            }
+            if *kind == Kind::PlanStep {
+                self.check_plan_rest((before, after), id);
             }
             if *kind == Kind::Migration {
                 self.check_plan_move((before, after), id, commit.at);

@@ -14,6 +14,7 @@ use lenticular_model::{
     },
     error::{Error, Kind},
     host::host::{Host, Intent},
+    ops::host_step::Guests,
     policy::{Caller, RoleLevel, Scope},
 };
 use std::{
@@ -178,8 +179,13 @@ impl World {
         let stopped = state.freeze().is_some() || state.plans.values().any(|plan| !plan.is_running());
         match (self.rng.range(0, 100), closed) {
             (0..=39, _) if stopped => ClientRequest::ResumePlans,
-            (0..=54, _) => ClientRequest::Drain(host),
-            (55..=84, Some(closed)) => ClientRequest::Undrain(closed),
+            (0..=44, _) => ClientRequest::Drain(host),
+            (45..=56, _) => {
+                let guests = [Guests::Move, Guests::Suspend, Guests::Stop];
+                ClientRequest::BootHost(host, guests[self.rng.index(3)])
+            }
+            (57..=62, _) => ClientRequest::Recover(host),
+            (63..=84, Some(closed)) => ClientRequest::Undrain(closed),
             (85..=92, _) => ClientRequest::PausePlans,
             (93..=95, _) => ClientRequest::Freeze,
             _ => ClientRequest::Drain(host),

@@ -97,6 +97,8 @@ names! {
         IgnoresDark "ignores-dark";
         /// Plans move as many servers at once as there are.
         PlansHurry "plans-hurry";
+        /// Plans boot hosts before their guests rest.
+        BootsEarly "boots-early";
         /// The scheduler ignores server groups.
         IgnoresGroups "ignores-groups";
         /// The control plane confirms tombstones by itself.

@@ -12,6 +12,7 @@ use lenticular_model::{
     HostId, ServerId,
     compute::server::{BootStyle, Condition},
     host::host::Intent,
+    ops::host_step::Guests,
     policy::RoleLevel,
 };
 use lenticular_store::Crash;
@@ -61,6 +62,10 @@ enum Act {
     Drain,
     /// Its drain ends.
     Undrain,
+    /// The server's own host is booted by a plan, after the server moved away, was suspended or stopped.
+    BootMoved,
+    BootSuspended,
+    BootStopped,
 }
 
 /// The required end.
@@ -92,18 +97,19 @@ macro_rules! operations {
         const OPERATIONS: &[Operation] = &[$(Operation {
             name: $name,
             before: &$before,
-            ask: Act::$ask,
+            ask: $ask,
             then: operations!(@then $($step $then)?),
             end: End::$end,
         },)*];
     };
     (@then) => { None };
-    (@then $step:literal $then:ident) => { Some(($step, Act::$then)) };
+    (@then $step:literal $then:ident) => { Some(($step, $then)) };
 }
 
 use Act::{
-    Create, LeaveHome, LiveMigrate, Migrate, Pause, Rebuild, Rescue, Resize, Resume, Shelve, Snapshot,
-    SoftDelete, StayHome, Stop, Suspend, Unpause, Unshelve,
+    Abort, BootMoved, BootStopped, BootSuspended, Confirm, Create, Delete, Drain, HardReboot, LeaveHome,
+    LiveMigrate, Migrate, Pause, Rebuild, Rescue, Resize, Restore, Resume, Revert, Shelve, Snapshot,
+    SoftDelete, SoftReboot, Start, StayHome, Stop, Suspend, Undrain, Unpause, Unrescue, Unshelve,
 };
 
 operations! {
@@ -188,6 +194,13 @@ operations! {
     "drain what moved here": [Create, LiveMigrate, LiveMigrate], Drain => Runs;
     "delete while it is drained": [Create], Drain, on "sending" Delete => Gone;
     "undrain while it is drained": [Create], Drain, on "sending" Undrain => Runs;
+    "move away before its host boots": [Create], BootMoved => Leaves;
+    "suspend while its host boots": [Create], BootSuspended => Runs;
+    "stop while its host boots": [Create], BootStopped => Runs;
+    "stop what is paused while its host boots": [Create, Pause], BootStopped => Runs;
+    "boot the host of what stands": [Create, Stop], BootStopped => Stands;
+    "boot the host of what is suspended": [Create, Suspend], BootSuspended => Suspended;
+    "delete before its host boots": [Create], BootSuspended, on "saving the memory" Delete => Gone;
     "delete while it comes back": [Create, Shelve], Unshelve, on "preparing the disk" Delete => Gone;
 }
 
@@ -229,6 +242,8 @@ pub(crate) struct Drill {
     then: Option<(&'static str, Act)>,
     steps: u32,
     commits: u32,
+    /// The number of requests that resume what a disturbance halted.
+    resumes: usize,
 }
 
 /// The totals of all drills.
@@ -291,13 +306,14 @@ fn one(
         world.act(*act);
         world.settle().map_err(|why| told(&world, why))?;
     }
-    let (then, steps, commits) = (operation.then, 0, 0);
-    world.drill = Some(Drill { disturbance, then, steps, commits });
+    let then = operation.then;
+    world.drill = Some(Drill { disturbance, then, steps: 0, commits: 0, resumes: 0 });
     world.drill_commit(true);
     let before = world.acknowledged();
     world.act(operation.ask);
     world.settle().map_err(|why| told(&world, why))?;
-    let asked = 1 + usize::from(operation.then.is_some());
+    let resumes = world.drill.as_ref().map_or(0, |drill| drill.resumes);
+    let asked = 1 + usize::from(operation.then.is_some()) + resumes;
     // A request without an answer may have been lost.
     let done = world.acknowledged() >= before + asked && world.plane.restores == 0;
     world.check_end();
@@ -316,10 +332,13 @@ impl World {
         let server = self.plane.published.servers.keys().next().copied();
         let id = server.unwrap_or_else(|| ServerId::from_random([0; 16]));
         let ask = match act {
-            Act::Drain | Act::Undrain => {
+            Act::Drain | Act::Undrain | BootMoved | BootSuspended | BootStopped => {
                 let Some(home) = self.hosts[HOME].id else { return };
                 match act {
                     Act::Drain => ClientRequest::Drain(home),
+                    BootMoved => ClientRequest::BootHost(home, Guests::Move),
+                    BootSuspended => ClientRequest::BootHost(home, Guests::Suspend),
+                    BootStopped => ClientRequest::BootHost(home, Guests::Stop),
                     _ => ClientRequest::Undrain(home),
                 }
             }
@@ -379,7 +398,13 @@ impl World {
             match self.restless() {
                 None => quiet += 1,
                 Some(why) if self.now > until => return Err(format!("it does not come to rest: {why}")),
-                Some(_) => quiet = 0,
+                Some(_) => {
+                    quiet = 0;
+                    let resumes = self.resume_plans();
+                    if let Some(drill) = &mut self.drill {
+                        drill.resumes += resumes;
+                    }
+                }
             }
         }
         Ok(())
@@ -392,9 +417,7 @@ impl World {
         let restarted = matches!(disturbance, Disturbance::Dies(.., Who::Host));
         let home = self.hosts[HOME].id;
         let left = server.is_some_and(|server| server.host_id.is_some() && server.host_id != home);
-        // A host that booted an older kernel takes no servers, and then no host may be left for the server.
-        let waits = restarted && !self.plane.published.plans.is_empty();
-        let left = left && self.plane.published.plans.is_empty() || waits;
+        let left = left && self.plane.published.plans.is_empty();
         let right = match end {
             End::Leaves => left && is == Some(Condition::Active),
             End::LeavesStanding => left && is == Some(Condition::Stopped),

@@ -3,7 +3,8 @@
 use lenticular_agent::core::Ended;
 use lenticular_control::command::compute::server_create::NewServers;
 use lenticular_model::{
-    HostId, PortId, ServerId, compute::server::BootStyle, host::host::Intent, policy::Caller,
+    HostId, PortId, ServerId, compute::server::BootStyle, host::host::Intent, ops::host_step::Guests,
+    policy::Caller,
 };
 use lenticular_wire::agent::{Orders, OrdersQuery, Registration, Report, Welcome};
 use std::num::NonZeroU32;
@@ -73,6 +74,10 @@ pub(crate) enum ClientRequest {
     Allow,
     /// Starts a plan that moves all servers of this host away.
     Drain(HostId),
+    /// Starts a plan that boots this host.
+    BootHost(HostId, Guests),
+    /// Starts a plan that starts the servers of this host that are in error.
+    Recover(HostId),
     /// Ends the drain of this host.
     Undrain(HostId),
     /// Pauses all plans that run.
@@ -83,6 +88,17 @@ pub(crate) enum ClientRequest {
     Freeze,
     /// Has its plan leave a server where it is.
     Skip(ServerId),
+}
+
+/// How an action ends that should boot a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ActionEnd {
+    /// The host boots.
+    Boots,
+    /// The action says that it failed.
+    Fails,
+    /// The action says that it succeeded, and nothing happens.
+    Lies,
 }
 
 impl ClientRequest {
@@ -116,6 +132,8 @@ impl ClientRequest {
             Self::Intent(_, Intent::Enabled) => "enable host",
             Self::Intent(..) => "disable host",
             Self::Drain(_) => "drain host",
+            Self::BootHost(..) => "reboot host",
+            Self::Recover(_) => "recover host",
             Self::Undrain(_) => "undrain host",
             Self::PausePlans => "pause plans",
             Self::ResumePlans => "resume plans",
@@ -165,6 +183,8 @@ impl ClientRequest {
             | Self::RequireCanary
             | Self::Allow
             | Self::Drain(_)
+            | Self::BootHost(..)
+            | Self::Recover(_)
             | Self::Undrain(_)
             | Self::PausePlans
             | Self::ResumePlans
@@ -274,6 +294,13 @@ pub(crate) enum Event {
         host: usize,
         agent_run: u64,
         number: u64,
+    },
+    /// The action that boots a host ends in this way.
+    ActionEnds {
+        host: usize,
+        agent_run: u64,
+        number: u64,
+        how: ActionEnd,
     },
     /// A vanished disk is put back.
     DiskBack {

@@ -101,6 +101,8 @@ impl World {
         let back = self.rng.range(15_000, 100_000);
         let host = &mut self.hosts[n];
         host.boots += 1;
+        // In a drill a host stays fit for servers.
+        host.is_updated ^= self.drill.is_none();
         for real in host.guests.values_mut() {
             real.process = None;
         }

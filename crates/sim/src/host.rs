@@ -11,6 +11,7 @@ use lenticular_agent::core::{Core, FoundGuest, FoundProcess, Snapshot, Started, 
 use lenticular_model::{
     HostId, Incarnation, ServerId, State, Timestamp,
     host::{
+        action::ActionOrder,
         host::Capacity,
         observation::{ObservedState, SourceDecision, StopReason},
     },
@@ -63,6 +64,8 @@ pub(crate) struct Agent {
     pub(crate) unsaved: bool,
     /// Steps that wait until the state behind them is saved, and the incarnation that ordered them.
     held: Vec<(ServerId, Step, Option<Incarnation>)>,
+    /// The action that waits until the agent has saved that it runs.
+    held_action: Option<ActionOrder>,
     /// Earlier orders, for the mutation that carries them out again.
     had: Vec<Orders>,
 }
@@ -92,6 +95,8 @@ pub(crate) struct Host {
     pub(crate) number: usize,
     roomy: bool,
     pub(crate) boots: u64,
+    /// It runs the kernel and the packages that are the newest ones.
+    pub(crate) is_updated: bool,
     agent_runs: u64,
     saved: Option<Snapshot>,
     /// Until then, the host neither receives nor sends.
@@ -124,6 +129,7 @@ impl Host {
             number,
             roomy,
             boots: 1,
+            is_updated: true,
             agent_runs: 0,
             saved: None,
             silent_until: BEGIN,
@@ -224,6 +230,7 @@ impl World {
             doing: BTreeMap::new(),
             unsaved: false,
             held: Vec::new(),
+            held_action: None,
             had: Vec::new(),
         });
         note!(self, "{} agent starts, run {agent_run}", self.hosts[n].name);
@@ -269,7 +276,16 @@ impl World {
             let Some(agent) = &mut self.hosts[n].agent else { return };
             agent.held.push((id, step, ordered_in));
         }
+        let is_old = self.hosts[n].is_old;
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        agent.held_action =
+            agent.held_action.take().or_else(|| agent.core.begin_action().filter(|_| !is_old));
         let kept = self.keep_snapshot(n);
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        let action = agent.held_action.take_if(|_| kept);
+        if let Some(order) = action {
+            self.begin_action(n, order);
+        }
         let Some(agent) = &mut self.hosts[n].agent else { return };
         if kept {
             let cancels = agent.core.take_cancels();

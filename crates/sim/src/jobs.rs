@@ -35,6 +35,7 @@ use lenticular_model::{
     },
     error::{Error, Result},
     host::{
+        action::{ActionOrder, REBOOT},
         evidence::{BRIDGE, CANARY},
         host::{Host, Intent},
         observation::{ObservedState, StopReason},
@@ -44,7 +45,11 @@ use lenticular_model::{
     identity::Project,
     image::{Data, Visibility},
     network::port::Port,
-    ops::{limits::Limits, plan::Plan},
+    ops::{
+        host_step::{HostStep, Stage},
+        limits::Limits,
+        plan::Plan,
+    },
     policy::{Caller, RoleLevel, Scope},
 };
 use lenticular_store::Job;
@@ -87,13 +92,23 @@ pub(crate) fn job<'j>(todo: &'j Todo, done: &'j RefCell<Done>, mutation: Option<
     Job { cause, run }
 }
 
-/// Runs a controller. The broken rule: plans know no limits.
+/// Runs a controller. The broken rules: plans know no limits, or boot hosts at once.
 fn reconcile_plans_too(key: &Key, txn: &mut Txn<'_>, mutation: Option<Mutation>) -> Option<Timestamp> {
     if let (Key::Plan(id), Some(Mutation::PlansHurry)) = (key, mutation)
         && txn.plans.get(id).is_some_and(|plan| plan.limits == Limits::default())
     {
         let hurry = Limits { per_host: 99, per_zone: 99, between_servers_s: 0, ..Limits::default() };
         txn.update::<Plan>(id, |plan| plan.limits = hurry);
+    }
+    if let (Key::Plan(id), Some(Mutation::BootsEarly)) = (key, mutation)
+        && let Some(step) = txn.host_step_of_plan(id).filter(|step| step.stage == Stage::Emptying)
+    {
+        let (host, number, until) = (step.id, txn.seq, Timestamp(i64::MAX));
+        txn.update::<HostStep>(&host, |step| step.stage = Stage::Acting { number, until });
+        txn.update::<Host>(&host, |host| {
+            let (name, boot_id) = (REBOOT.to_owned(), host.boot_id.clone());
+            host.order.action = Some(ActionOrder { number, name, boot_id });
+        });
     }
     reconcile::reconcile(key.clone(), txn)
 }
@@ -235,11 +250,7 @@ fn run_ask(
             let subject = Subject::Version(format!("{PACKAGE}{RULED_PACKAGE}"));
             add_rule(txn, caller, (Effect::Deny, subject), version, true)
         }
-        ClientRequest::Enforce => {
-            let drafts = txn.host_rules.values().filter(|rule| rule.draft);
-            let drafts: Vec<HostRuleId> = drafts.map(|rule| rule.id.clone()).collect();
-            drafts.iter().try_for_each(|id| rule::enforce(txn, caller, id, true).map(drop))
-        }
+        ClientRequest::Enforce => enforce_drafts(txn, caller),
         ClientRequest::RequireCanary => {
             add_rule(txn, caller, (Effect::Require, Subject::Check(CANARY.to_owned())), "*", false)
         }
@@ -248,6 +259,8 @@ fn run_ask(
             rules.iter().try_for_each(|id| rule::remove(txn, caller, id))
         }
         ClientRequest::Drain(_)
+        | ClientRequest::BootHost(..)
+        | ClientRequest::Recover(_)
         | ClientRequest::Undrain(_)
         | ClientRequest::PausePlans
         | ClientRequest::ResumePlans
@@ -257,23 +270,33 @@ fn run_ask(
     }
 }
 
+fn enforce_drafts(txn: &mut Txn<'_>, caller: &Caller) -> Result<()> {
+    let drafts = txn.host_rules.values().filter(|rule| rule.draft);
+    let drafts: Vec<HostRuleId> = drafts.map(|rule| rule.id.clone()).collect();
+    drafts.iter().try_for_each(|id| rule::enforce(txn, caller, id, true).map(drop))
+}
+
+fn start_plan(txn: &mut Txn<'_>, caller: &Caller, goal: NewGoal) -> Result<()> {
+    let new = NewPlan {
+        goal,
+        to: None,
+        reason: "a new kernel".to_owned(),
+        limits: Limits::default(),
+        loosened: None,
+        deadline_s: None,
+    };
+    plan::start(txn, caller, &new).map(drop)
+}
+
 /// Requests of operators about plans.
 fn run_plan(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<()> {
     let named = |txn: &Txn<'_>, runs: bool| -> Vec<PlanId> {
         txn.plans.values().filter(|plan| plan.is_running() == runs).map(|plan| plan.id.clone()).collect()
     };
     match ask {
-        ClientRequest::Drain(host) => {
-            let new = NewPlan {
-                goal: NewGoal::Drain(*host),
-                to: None,
-                reason: "a new kernel".to_owned(),
-                limits: Limits::default(),
-                loosened: None,
-                deadline_s: None,
-            };
-            plan::start(txn, caller, &new).map(drop)
-        }
+        ClientRequest::Drain(host) => start_plan(txn, caller, NewGoal::Drain(*host)),
+        ClientRequest::BootHost(host, guests) => start_plan(txn, caller, NewGoal::Reboot(*host, *guests)),
+        ClientRequest::Recover(host) => start_plan(txn, caller, NewGoal::Recover(*host)),
         ClientRequest::Skip(server) => {
             let step = txn.plan_steps.get(server).ok_or_else(|| Error::not_found("Server", server))?;
             let id = step.plan_id.clone();

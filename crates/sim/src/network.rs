@@ -38,7 +38,12 @@ impl World {
         if self.hosts[host].mute_until > self.now {
             return;
         }
-        for delay_us in self.delays() {
+        let mut delays = self.delays();
+        // Each registration ends the session before it: were each repeated, no host would ever be heard.
+        if self.drill.is_some() && matches!(request, Request::Register(..)) {
+            delays.truncate(1);
+        }
+        for delay_us in delays {
             self.after_us(delay_us, Event::ToPlane(request.clone()));
         }
     }

@@ -4,15 +4,20 @@ use crate::{
     event::ClientRequest,
     world::{World, note},
 };
-use lenticular_control::plan::{UnderWay, choose, wait};
+use lenticular_control::plan::{Deed, UnderWay, choose, wait, what_runs};
 use lenticular_model::{
-    MigrationId, ServerId, State, Timestamp,
+    HostId, MigrationId, ServerId, State, Timestamp,
     compute::{
-        maintenance::Maintenance,
+        maintenance::{MAINTENANCE, Maintenance},
         migration::{Migration, Mode},
-        server::Condition,
+        server::{Condition, Wanted},
     },
-    ops::{plan::Plan, plan_step::PlanStep},
+    host::{host::Host, readiness},
+    ops::{
+        host_step::Stage,
+        plan::Plan,
+        plan_step::{PlanStep, StepState},
+    },
     policy::RoleLevel,
 };
 use std::sync::Arc;
@@ -88,18 +93,82 @@ impl World {
 }
 
 impl World {
-    /// An operator sees that faults have ceased, and resumes plans. Servers that cannot move are skipped.
-    pub(crate) fn resume_plans(&mut self) {
+    /// 7: a plan brings no guest to rest whose owner does not allow it, and boots no host on which a guest runs.
+    pub(crate) fn check_plan_rest(&mut self, (before, after): (&State, &State), id: &str) {
+        let Ok(id) = id.parse::<ServerId>() else { return };
+        let resting = |state: &State| {
+            let step = state.plan_steps.get(&id)?;
+            matches!(step.state, StepState::Resting { .. }).then(|| step.plan_id.clone())
+        };
+        let (Some(plan_id), None) = (resting(after), resting(before)) else { return };
+        let name = self.name(id);
+        note!(self, "plan {plan_id} brings {name} to rest");
+        self.coverage.note("plan", "rest");
+        let steps = after.steps_of_plan(&plan_id);
+        let at_once = steps.filter(|step| matches!(step.state, StepState::Resting { .. })).count();
+        let wish = after.servers.get(&id).and_then(|server| server.metadata.get(MAINTENANCE).cloned());
+        let what = match wish.as_deref() {
+            Some(wish @ ("none" | "live")) => format!("its owner said {wish}"),
+            _ if at_once > 2 => format!("{at_once} guests are brought to rest at once"),
+            _ if !before.plans.get(&plan_id).is_some_and(|plan| plan.is_running()) => {
+                "the plan does not run".to_owned()
+            }
+            _ => return,
+        };
+        self.violate(7, format!("plan {plan_id} brings {name} to rest, and {what}"));
+    }
+
+    /// 7: a plan boots no host on which a guest of the cloud runs.
+    pub(crate) fn check_plan_boot(&mut self, (before, after): (&State, &State), id: &str) {
+        let Ok(id) = id.parse::<HostId>() else { return };
+        let ordered = |state: &State| state.hosts.get(&id)?.order.action.as_ref().map(|order| order.number);
+        let (last, now) = (ordered(before), ordered(after));
+        if now.is_none() || now == last {
+            return;
+        }
+        self.coverage.note("plan", "boot");
+        let owned = |server: &ServerId| {
+            let known = after.servers.get(server);
+            known.is_some_and(|known| known.host_id == Some(id) && known.wanted != Wanted::Absent)
+        };
+        let Some(host) = self.host_of(id) else { return };
+        let host_name = host.name.clone();
+        let mut running = host.guests.iter().filter(|(_, real)| real.running().is_some());
+        let running = running.find(|(server, _)| owned(server)).map(|(server, _)| *server);
+        if let Some(server) = running {
+            let name = self.name(server);
+            self.violate(7, format!("a plan boots {host_name}, and {name} runs there"));
+        }
+    }
+
+    /// An operator sees that faults have ceased, and resumes plans. Servers that cannot move are skipped. Returns the
+    /// number of requests.
+    pub(crate) fn resume_plans(&mut self) -> usize {
         let state = self.plane.published.clone();
         let failing = state.plan_steps.values().filter(|step| step.failures >= 3 && step.skipped.is_none());
         let stuck: Vec<ServerId> = failing.map(|step| step.id).filter(|id| self.cannot_move(*id)).collect();
         let stops = |plan: &Arc<Plan>| !plan.is_running() && !has_skipped_all(&state, plan);
         let stops = state.freeze().is_some() || state.plans.values().any(stops);
+        // A host that came back as it must not be takes no servers. Its operator sees to it, and ends the plan.
+        let unfit = state.host_steps.values().find(|step| {
+            let halted = state.plans.get(&step.plan_id).is_some_and(|plan| !plan.is_running());
+            let host = state.hosts.get(&step.id);
+            let fits =
+                |host: &Arc<Host>| !host.actions.is_empty() && readiness::of_host(&state, host).is_empty();
+            halted && host.is_some_and(|host| !fits(host))
+        });
+        let unfit = unfit.map(|step| ClientRequest::Undrain(step.id));
         let skips = stuck.into_iter().map(ClientRequest::Skip);
-        for ask in skips.chain(stops.then_some(ClientRequest::ResumePlans)) {
+        let asks: Vec<ClientRequest> = match unfit {
+            Some(ask) => vec![ask],
+            None => skips.chain(stops.then_some(ClientRequest::ResumePlans)).collect(),
+        };
+        let count = asks.len();
+        for ask in asks {
             let caller = self.clients.caller(0, RoleLevel::Admin);
             self.ask(caller, ask);
         }
+        count
     }
 
     /// True if a disk of the server is away, or its agent of an earlier release does not say its guest's layout.
@@ -129,7 +198,7 @@ pub(crate) fn unfinished(state: &State, now: Timestamp) -> Option<String> {
             return None;
         }
         if !plan.is_running() {
-            return Some(format!("plan {} is {}", plan.id, plan.phase.name()));
+            return Some(format!("plan {} is {:?}", plan.id, plan.phase));
         }
         let steps: Vec<&Arc<PlanStep>> = state.steps_of_plan(&plan.id).collect();
         let host = plan.drained();
@@ -138,7 +207,18 @@ pub(crate) fn unfinished(state: &State, now: Timestamp) -> Option<String> {
         if host.is_some_and(adopts) {
             return Some(format!("plan {} does not see a server", plan.id));
         }
-        let empty = host.is_none_or(|host| state.taken_of_host(host).servers == 0);
+        let mut empty = host.is_none_or(|host| state.taken_of_host(host).servers == 0);
+        if let Some(step) = state.host_step_of_plan(&plan.id) {
+            if step.stage != Stage::Emptying {
+                return Some(format!(
+                    "plan {}: its host is {}, {:?}",
+                    plan.id,
+                    step.stage.name(),
+                    plan.phase
+                ));
+            }
+            empty = what_runs(state, step).is_none();
+        }
         if steps.is_empty() && empty {
             return Some(format!("plan {} has nothing left to do, and is not over", plan.id));
         }
@@ -149,20 +229,27 @@ pub(crate) fn unfinished(state: &State, now: Timestamp) -> Option<String> {
 
 fn could_begin(state: &State, (plan, step): (&Plan, &PlanStep), now: Timestamp) -> Option<String> {
     let name = step.id;
-    if !step.is_waiting() {
-        return Some(format!("the move of {name} is under way"));
+    match step.state {
+        StepState::Waiting => {}
+        // It waits with its host.
+        StepState::Rested { .. } if state.host_step_of_plan(&plan.id).is_some() => return None,
+        _ => return Some(format!("something is done to {name}")),
     }
     let Some(server) = state.servers.get(&step.id) else { return Some(format!("{name} is gone")) };
     let others = UnderWay::of(state);
     match wait(state, (plan, step), server, &others, now) {
-        Ok(mode) => {
+        Ok(Deed::Rest(how)) => Some(format!("{name} could rest ({how:?})")),
+        Ok(Deed::Move(mode)) => {
             let (host, _) = choose(state, plan, server, mode, &others);
             host.map(|_| format!("{name} could move"))
         }
         // It waits for room, or after a failure.
         Err(held) if held.until.is_some() => {
             let rested = PlanStep { retry_at: None, ..step.clone() };
-            let mode = wait(state, (plan, &rested), server, &others, now).ok()?;
+            let mode = match wait(state, (plan, &rested), server, &others, now).ok()? {
+                Deed::Rest(_) => return Some(format!("{name} can rest at {:?}", held.until)),
+                Deed::Move(mode) => mode,
+            };
             let (host, _) = choose(state, plan, server, mode, &others);
             host.map(|_| format!("{name} can move at {:?}", held.until))
         }

@@ -1,13 +1,14 @@
 //! What hosts say about themselves: faults change it, operators have it checked, and the cloud must know it at rest.
 
 use crate::{
-    event::{Event, RULED_PACKAGE},
+    event::{ActionEnd, Event, RULED_PACKAGE},
     host::Host,
     world::{World, note},
 };
 use lenticular_model::{
     State,
     host::{
+        action::{ActionOrder, ActionResult, ActionState, REBOOT},
         evidence::{BRIDGE, CANARY, Evidence, Finding, Level, NETWORK, TUNNELS},
         fact::Facts,
         host::{Hypervisor, PROTOCOL_WITH_HOST_ORDERS, Wiring},
@@ -60,23 +61,25 @@ impl Host {
             versions: Some(self.versions()),
             package_format: None,
             packages: None,
+            actions: Some(vec![REBOOT.to_owned()]),
+            action: None,
         }
     }
 
-    /// The versions of the kernel, and of the packages that rules name: each is updated at every other boot.
+    /// The versions of the kernel, and of the packages that rules name.
     fn versions(&self) -> BTreeMap<String, String> {
         let named = self.agent.iter().flat_map(|agent| agent.core.host.ruled_packages());
         let version = |name: &String| match name == RULED_PACKAGE {
-            true => format!("1.{}", self.boots % 2),
+            true => format!("1.{}", u8::from(self.is_updated)),
             false => NOT_INSTALLED.to_owned(),
         };
         let packages = named.map(|name| (format!("{PACKAGE}{name}"), version(name)));
         packages.chain([("kernel".to_owned(), self.kernel())]).collect()
     }
 
-    /// The kernel that runs. Every other boot of a host is of an older kernel than its siblings run.
+    /// The kernel that runs. In a storm, every other boot is of an older kernel than its siblings run.
     fn kernel(&self) -> String {
-        format!("6.1.{}", self.boots % 2)
+        format!("6.1.{}", u8::from(self.is_updated))
     }
 
     /// The results of the checks of its network and of its switch.
@@ -185,6 +188,41 @@ impl World {
         let Some(agent) = self.hosts[n].live(agent_run) else { return };
         agent.core.canary_ended(number, Evidence::new(CANARY, trouble));
         self.advance(n);
+    }
+
+    /// Begins the action that a host's agent was ordered to run, if the agent has saved that it runs.
+    pub(crate) fn begin_action(&mut self, n: usize, order: ActionOrder) {
+        let Some(agent) = &self.hosts[n].agent else { return };
+        let agent_run = agent.agent_run;
+        let how = match self.rng.range(0, 10) {
+            0 if self.faulty => ActionEnd::Fails,
+            1 if self.faulty => ActionEnd::Lies,
+            _ => ActionEnd::Boots,
+        };
+        let takes = self.rng.range(50, 20_000);
+        self.after_ms(takes, Event::ActionEnds { host: n, agent_run, number: order.number, how });
+    }
+
+    /// An action has ended, or its host boots by it.
+    pub(crate) fn action_ends(&mut self, n: usize, (agent_run, number): (u64, u64), how: ActionEnd) {
+        if self.hosts[n].live(agent_run).is_none() {
+            return;
+        }
+        note!(self, "{} has run action {number}: {how:?}", self.hosts[n].name);
+        let word = match how {
+            ActionEnd::Boots => "boots",
+            ActionEnd::Fails => "fails",
+            ActionEnd::Lies => "lies",
+        };
+        self.coverage.note("action", word);
+        let Some(agent) = self.hosts[n].live(agent_run) else { return };
+        let trouble = (how == ActionEnd::Fails).then(|| "'reboot' failed".to_owned());
+        let state = ActionState::Ended { trouble, output: "as ordered".to_owned() };
+        agent.core.action_ended(ActionResult { number, state });
+        self.advance(n);
+        if how == ActionEnd::Boots {
+            self.reboot_host(n);
+        }
     }
 
     /// A check has ended.

@@ -182,6 +182,9 @@ impl World {
             Event::GuestWrites => self.guests_write(),
             Event::CheckEnds { host, agent_run, number } => self.check_ends(host, agent_run, number),
             Event::CanaryEnds { host, agent_run, number } => self.canary_ends(host, agent_run, number),
+            Event::ActionEnds { host, agent_run, number, how } => {
+                self.action_ends(host, (agent_run, number), how);
+            }
             Event::DiskBack { host, server } => self.put_disk_back(host, server),
             Event::Client => self.client_acts(),
             Event::Fault => self.fault_happens(),
@@ -283,6 +286,7 @@ impl World {
                     | Event::AgentStarts(_)
                     | Event::CheckEnds { .. }
                     | Event::CanaryEnds { .. }
+                    | Event::ActionEnds { .. }
                     | Event::AgentDies { .. }
                     | Event::PlaneDies
                     | Event::PlaneStarts

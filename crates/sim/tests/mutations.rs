@@ -130,6 +130,12 @@ fn facts_that_are_forgotten_are_noticed() {
 }
 
 #[test]
+fn hosts_that_boot_under_their_guests_are_noticed() {
+    let noticed = drill_all(Some(Mutation::BootsEarly)).unwrap_err();
+    assert!(noticed.contains("a plan boots host-2"), "{noticed}");
+}
+
+#[test]
 fn plans_without_limits_are_noticed() {
     assert_noticed(Mutation::PlansHurry, &[7]);
 }

@@ -6,10 +6,13 @@
 //!                                 ▲     the agent restarts    │
 //!                                 └───────────────────────────┘
 //! ```
+//!
+//! `lenticular_model::host::action` shows the states of an action.
 
 use lenticular_model::{
     ServerId,
     host::{
+        action::{ActionOrder, ActionResult, ActionState, REBOOT},
         canary::CanaryOrder,
         evidence::{BRIDGE, CANARY, Evidence, Level, TUNNELS},
         fact::Facts,
@@ -29,6 +32,9 @@ pub(super) struct SavedHost {
     /// The last canary that ended.
     #[serde(default)]
     canary: u64,
+    /// The last action that began.
+    #[serde(default)]
+    action: Option<ActionResult>,
 }
 
 /// What the host knows of itself.
@@ -44,7 +50,12 @@ pub struct HostState {
 }
 
 impl HostState {
-    pub(super) fn restore(saved: SavedHost) -> Self {
+    pub(super) fn restore(mut saved: SavedHost) -> Self {
+        if let Some(action) = &mut saved.action
+            && action.state == ActionState::Running
+        {
+            action.state = ActionState::Interrupted;
+        }
         Self { saved, ..Self::default() }
     }
 
@@ -125,6 +136,30 @@ impl HostState {
         }
     }
 
+    /// The action to run now, if one is ordered for this boot. It is noted as running: once that is durable, it may begin.
+    /// Must be answered with [`super::Core::action_ended`].
+    pub(super) fn begin_action(&mut self, boot_id: &str) -> Option<ActionOrder> {
+        let order = self.saved.order.action.clone().filter(|order| order.boot_id == boot_id)?;
+        let last = self.saved.action.as_ref();
+        let is_free =
+            last.is_none_or(|last| last.number < order.number && last.state != ActionState::Running);
+        is_free.then(|| {
+            self.saved.action = Some(ActionResult { number: order.number, state: ActionState::Running });
+            order
+        })
+    }
+
+    /// True if the action that is ordered boots the host.
+    pub(super) fn is_to_boot(&self) -> bool {
+        self.saved.order.action.as_ref().is_some_and(|order| order.name == REBOOT)
+    }
+
+    pub(super) fn action_ended(&mut self, ended: ActionResult) {
+        if self.saved.action.as_ref().is_some_and(|action| action.number == ended.number) {
+            self.saved.action = Some(ended);
+        }
+    }
+
     /// The hosts to ask whether they answer; `None` if the host has no probe port.
     pub fn probe(&self) -> Option<&ProbeOrder> {
         self.saved.order.probe.as_ref()
@@ -136,7 +171,12 @@ impl HostState {
     }
 
     fn now(&self) -> Facts {
-        Facts { checked: Some(self.saved.checked), canary: Some(self.saved.canary), ..self.facts.clone() }
+        Facts {
+            checked: Some(self.saved.checked),
+            canary: Some(self.saved.canary),
+            action: self.saved.action.clone(),
+            ..self.facts.clone()
+        }
     }
 
     /// Everything, for a registration. Until the next registration, reports have only what changed since.
@@ -232,6 +272,30 @@ mod tests {
             host.told(&facts, &[Evidence::new(CANARY, None)]);
             assert_eq!(host.news(), (Facts::default(), vec![]));
         }
+    }
+
+    #[test]
+    fn an_action_begins_once_in_the_boot_that_its_order_names() {
+        let ordered = |number, boot_id: &str| {
+            let (name, boot_id) = ("reboot".to_owned(), boot_id.to_owned());
+            HostOrder { action: Some(ActionOrder { number, name, boot_id }), ..HostOrder::default() }
+        };
+        let told = |host: &mut HostState| host.introduce().0.action.map(|action| action.state);
+        let mut host = HostState::default();
+        host.order(ordered(7, "one"));
+        assert_eq!((host.begin_action("two"), told(&mut host)), (None, None), "the host has booted since");
+        assert_eq!(host.begin_action("one").map(|order| order.number), Some(7));
+        assert_eq!((host.begin_action("one"), told(&mut host)), (None, Some(ActionState::Running)));
+        // The agent dies while it runs.
+        let mut after = HostState::restore(host.saved());
+        assert_eq!((after.begin_action("one"), told(&mut after)), (None, Some(ActionState::Interrupted)));
+        after.order(ordered(8, "one"));
+        assert!(after.begin_action("one").is_some());
+        let ended = ActionState::Ended { trouble: None, output: "it goes down".to_owned() };
+        after.action_ended(ActionResult { number: 7, state: ActionState::Interrupted });
+        assert_eq!(told(&mut after), Some(ActionState::Running), "that was another one");
+        after.action_ended(ActionResult { number: 8, state: ended.clone() });
+        assert_eq!((after.begin_action("one"), told(&mut after)), (None, Some(ended)));
     }
 
     #[test]

@@ -58,6 +58,7 @@ use host::{HostState, SavedHost};
 use lenticular_model::{
     DiskId, Incarnation, ServerId,
     host::{
+        action::{ActionOrder, ActionResult},
         evidence::Evidence,
         fact::Facts,
         observation::{Observation, ObservedState},
@@ -359,6 +360,23 @@ impl Core {
     pub fn canary_ended(&mut self, number: u64, evidence: Evidence) {
         self.host.measured(Facts::default(), vec![evidence]);
         self.host.canary_ended(number);
+        self.changed = true;
+    }
+
+    /// The action to begin once the snapshot is durable, if one is ordered. Must be answered with [`Core::action_ended`].
+    /// A host on which a guest runs does not boot, whatever the control plane believes.
+    pub fn begin_action(&mut self) -> Option<ActionOrder> {
+        if self.host.is_to_boot() && self.guests.values().any(Guest::runs) {
+            return None;
+        }
+        let order = self.host.begin_action(&self.boot_id);
+        self.changed |= order.is_some();
+        order
+    }
+
+    /// An action has ended.
+    pub fn action_ended(&mut self, ended: ActionResult) {
+        self.host.action_ended(ended);
         self.changed = true;
     }
 

@@ -6,7 +6,11 @@ use lenticular_model::{
         migration::Mode,
         server::{BootStyle, Wanted},
     },
-    host::observation::StopReason,
+    host::{
+        action::{ActionOrder, REBOOT},
+        host::HostOrder,
+        observation::StopReason,
+    },
 };
 
 use crate::testing::Wish;
@@ -514,4 +518,21 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
     core.done(server(1), Outcome::Failed(Failure::new("It does not answer.", "QMP")));
     assert_eq!(observed(&core), ObservedState::Stopped { why: StopReason::Ordered });
     assert!(!core.is_stuck());
+}
+
+#[test]
+fn a_host_does_not_boot_while_a_guest_runs() {
+    let (name, boot_id) = (REBOOT.to_owned(), "boot-a".to_owned());
+    let boots = HostOrder { action: Some(ActionOrder { number: 9, name, boot_id }), ..HostOrder::default() };
+    let mut core = running();
+    core.apply(&Orders { after: 1, upto: 2, host: Some(boots), ..all_orders(Vec::new()) });
+    assert_eq!(core.begin_action(), None);
+    core.apply(&Orders {
+        after: 2,
+        upto: 3,
+        ..all_orders(vec![order(server(1), Wanted::Stopped, 1).order()])
+    });
+    assert_eq!(core.begin_action(), None, "the guest goes down");
+    run(&mut core);
+    assert_eq!(core.begin_action().map(|order| order.number), Some(9));
 }

@@ -70,6 +70,8 @@ pub(super) async fn measure(
         unreached: None,
         booted_at: machine::booted_at(),
         package_format: Some(version::package_format()),
+        actions: Some(config.actions.keys().cloned().collect()),
+        action: None,
         ..of_software
     };
     let network = drivers.network.trouble().borrow().clone();

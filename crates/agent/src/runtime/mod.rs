@@ -9,6 +9,7 @@
 //!
 //! Neither the loss of the control plane nor the agent's own end affects a running guest.
 
+pub(crate) mod action;
 mod canary;
 mod console;
 mod fetch;
@@ -28,6 +29,7 @@ use crate::{
 use lenticular_model::{
     Lock, ServerId,
     host::{
+        action::{ActionOrder, ActionResult},
         evidence::Evidence,
         observation::{Observation, ObservedState},
         probe::ProbeOrder,
@@ -131,6 +133,10 @@ pub(crate) struct Runtime {
     looks: measure::Looks,
     /// The canary in progress: at most one.
     canaries: JoinSet<(u64, Evidence)>,
+    /// The action that waits until the agent has saved that it runs.
+    held_action: Option<ActionOrder>,
+    /// The action in progress: at most one.
+    actions: JoinSet<ActionResult>,
     /// The host's own checks.
     own_checks: JoinSet<()>,
     /// The results of own checks and of the network's probe.
@@ -197,6 +203,7 @@ impl Runtime {
                 Ok(()) = self.network_trouble.changed() => self.network_changed(),
                 Some(ended) = self.checks.join_next() => self.check_ended(ended),
                 Some(ended) = self.canaries.join_next() => self.canary_ended(ended),
+                Some(ended) = self.actions.join_next() => self.action_ended(ended),
                 _ = versions.tick() => self.look_at_versions(),
                 Some(seen) = self.results.1.recv() => self.own_checks_ended(seen),
                 Some(seen) = self.versions.join_next() => self.versions_seen(seen),
@@ -226,6 +233,7 @@ impl Runtime {
             self.ended(ended);
         }
         self.held.extend(self.core.begin());
+        self.held_action = self.held_action.take().or_else(|| self.core.begin_action());
         if !self.save().await {
             // The control plane acts on what guests are said to do, so that waits. That the disk is full must not.
             self.send_report(Vec::new());
@@ -253,6 +261,7 @@ impl Runtime {
         self.order_probe();
         self.look_at_packages();
         self.begin_canary();
+        self.begin_action();
         let guests = self.core.pending_reports();
         self.send_report(guests);
     }

@@ -78,6 +78,8 @@ impl Runtime {
             versions: JoinSet::new(),
             looks,
             canaries: JoinSet::new(),
+            held_action: None,
+            actions: JoinSet::new(),
             own_checks,
             results,
             probed: None,

@@ -9,6 +9,7 @@ use lenticular_model::{
     compute::server::Server,
     error::{Error, Result},
     host::{
+        action::ActionState,
         evidence::{Finding, Level},
         host::{Host, Intent},
         readiness,
@@ -118,7 +119,8 @@ pub fn view(state: &State, host: &Host) -> HostView {
         (_, Some(since), _) => ("silent", Some(format!("since {}", since.iso()))),
         (Intent::Disabled { reason }, ..) => ("disabled", reason.clone()),
         (Intent::Draining { .. }, ..) => ("draining", host.intent.reason()),
-        (Intent::Drained { .. }, ..) => ("drained", host.intent.reason()),
+        (Intent::Drained { aborted: false, .. }, ..) => ("drained", host.intent.reason()),
+        (Intent::Drained { aborted: true, .. }, ..) => ("closed", host.intent.reason()),
         (_, _, Some(trouble)) => ("out of order", Some(trouble.to_owned())),
         _ => match readiness::of_host(state, host).into_iter().find(|line| !line.overruled) {
             Some(line) => ("not ready", Some(line.text)),
@@ -151,6 +153,22 @@ fn trouble(found: &Finding) -> Option<String> {
         Level::Unknown | Level::Pending => format!("unknown: {text}"),
         Level::Fail => text.clone(),
     })
+}
+
+/// The last action that was ordered: its name, how it stands, and the end of its output.
+fn last_action(host: &Host) -> Option<(String, String, String)> {
+    let order = host.order.action.as_ref()?;
+    let result = host.action.as_ref().filter(|action| action.number == order.number);
+    let (stands, output) = match result.map(|action| &action.state) {
+        None if order.boot_id != host.boot_id => ("the host has booted", ""),
+        None => ("ordered", ""),
+        Some(ActionState::Running) => ("running", ""),
+        Some(ActionState::Interrupted) => ("interrupted: the agent ended while it ran", ""),
+        Some(ActionState::Ended { trouble, output }) => {
+            (trouble.as_deref().unwrap_or("ended well"), output.as_str())
+        }
+    };
+    Some((order.name.clone(), stands.to_owned(), output.to_owned()))
 }
 
 /// The details of a host.
@@ -195,6 +213,8 @@ fn detail(state: &State, host: &Host) -> HostDetail {
         canaries_asked: host.order.canary.as_ref().map_or(0, |order| order.number),
         canaries_ended: host.canaries.ended,
         canaries_passed: host.canaries.passed,
+        actions: host.actions.clone(),
+        last_action: last_action(host),
         cpu_model: host.hypervisor.cpu_model.clone(),
         heard_at: state.heartbeats.get(&host.id).map(|heartbeat| heartbeat.at.iso()),
         fence,

@@ -11,9 +11,9 @@ use lenticular_control::{
     plan::{Preview, PreviewStep, Prospect},
 };
 use lenticular_model::{
-    AggregateId, PlanId, ProjectId, ServerId, State, Txn,
+    AggregateId, HostId, PlanId, ProjectId, ServerId, State, Txn,
     error::{Error, Result},
-    ops::limits::Limits,
+    ops::{host_step::Guests, limits::Limits},
     policy::{self, Action, Caller},
 };
 use lenticular_wire::operator::{LimitsAsk, Nothing, PlanAsk, PlanView, ReasonAsk, ResumeAsk, SkipAsk};
@@ -49,7 +49,7 @@ pub async fn show(ctx: Ctx, Path(name): Path<String>) -> Handled {
 /// `POST /operator/v1/plans`
 pub async fn start(ctx: Ctx, Message(ask): Message<PlanAsk>) -> Handled {
     policy::check(&ctx.caller, Action::PlanWrite, None)?;
-    let new = read(&ctx, &ask)?;
+    let new = read(&ctx.state, &ask)?;
     let preview = preview(&ctx, new.clone()).await?;
     if ask.dry_run {
         return json(200, &previewed(&ctx.state, &preview));
@@ -128,30 +128,48 @@ async fn change(
     json(200, &detail(ctx, &ctx.app.store.state(), name, true).await?)
 }
 
-fn read(ctx: &Ctx, ask: &PlanAsk) -> Result<NewPlan> {
-    let state = &ctx.state;
-    let said = [ask.drain.is_some(), ask.project.is_some(), ask.aggregate.is_some(), !ask.servers.is_empty()];
-    if said.iter().filter(|said| **said).count() != 1 {
-        return Err(Error::invalid(
-            "Say in one way which servers move: drain, project, aggregate or servers.",
-        ));
-    }
-    let goal = match (&ask.drain, &ask.project, &ask.aggregate) {
-        (Some(host), ..) => {
-            NewGoal::Drain(state.host_named(host).ok_or_else(|| Error::not_found("Host", host))?.id)
-        }
-        (_, Some(project), _) => NewGoal::Project(find_project(state, project)?),
-        (.., Some(name)) => NewGoal::Aggregate(find_aggregate(state, name)?),
-        _ => NewGoal::Servers(find_all(state, &ask.servers)?),
-    };
+fn read(state: &State, ask: &PlanAsk) -> Result<NewPlan> {
     Ok(NewPlan {
-        goal,
+        goal: goal(state, ask)?,
         to: ask.to.as_ref().map(|name| find_aggregate(state, name)).transpose()?,
         reason: ask.reason.clone(),
         limits: limits(&ask.limits),
         loosened: ask.loosen.clone(),
         deadline_s: ask.deadline_s,
     })
+}
+
+fn goal(state: &State, ask: &PlanAsk) -> Result<NewGoal> {
+    let named = [&ask.drain, &ask.reboot, &ask.recover, &ask.project, &ask.aggregate];
+    let said = named.iter().filter(|name| name.is_some()).count() + usize::from(!ask.servers.is_empty());
+    if said != 1 {
+        return Err(Error::invalid(
+            "Say in one way what the plan does: drain, reboot, recover, project, aggregate or servers.",
+        ));
+    }
+    if ask.guests.is_some() && ask.reboot.is_none() {
+        return Err(Error::invalid(
+            "'guests' says what becomes of the guests of a host that boots: 'reboot'.",
+        ));
+    }
+    let host = |name: &String| -> Result<HostId> {
+        let host = state.host_named(name).ok_or_else(|| Error::not_found("Host", name))?;
+        Ok(host.id)
+    };
+    Ok(match named {
+        [Some(name), ..] => NewGoal::Drain(host(name)?),
+        [_, Some(name), ..] => NewGoal::Reboot(host(name)?, guests(ask)?),
+        [_, _, Some(name), ..] => NewGoal::Recover(host(name)?),
+        [.., Some(project), _] => NewGoal::Project(find_project(state, project)?),
+        [.., Some(name)] => NewGoal::Aggregate(find_aggregate(state, name)?),
+        _ => NewGoal::Servers(find_all(state, &ask.servers)?),
+    })
+}
+
+fn guests(ask: &PlanAsk) -> Result<Guests> {
+    let Some(name) = &ask.guests else { return Ok(Guests::Move) };
+    Guests::from_name(name)
+        .ok_or_else(|| Error::invalid(format!("'guests' is 'move', 'suspend' or 'stop', not '{name}'.")))
 }
 
 /// Finds each server by its id, or by a name that only one server has.
@@ -219,7 +237,7 @@ fn need_hosts(preview: &Preview) -> Result<()> {
         .iter()
         .filter_map(|step| match &step.prospect {
             Prospect::NoHost(why) => Some((step, why)),
-            Prospect::Moves { .. } | Prospect::Waits(_) => None,
+            Prospect::Moves { .. } | Prospect::Rests(_) | Prospect::Starts | Prospect::Waits(_) => None,
         })
         .collect();
     let Some((_, why)) = without.first() else { return Ok(()) };

@@ -2,19 +2,24 @@
 
 use super::readiness::user_name;
 use crate::ctx::Ctx;
-use lenticular_control::plan::{Pace, Preview, PreviewStep, Prospect, UnderWay, Wait, pace, turn, wait};
+use lenticular_control::{
+    lifecycle::host_step::is_now,
+    plan::{Pace, Preview, PreviewStep, Prospect, UnderWay, Wait, pace, turn, wait, what_runs},
+};
 use lenticular_model::{
     HostId, Kind, PlanId, State, Timestamp,
     compute::{migration::Mode, server::Server},
     error::{Error, Result},
+    host::readiness,
     ops::{
+        host_step::{HostStep, HostWas, PastHostStep, Stage},
         limits::Limits,
-        plan::Plan,
-        plan_step::{PastStep, PlanStep, StepOutcome, StepState},
+        plan::{Goal, Plan},
+        plan_step::{PastStep, PlanStep, Rest, StepOutcome, StepState},
     },
 };
 use lenticular_store::LIST_ROWS_MAX;
-use lenticular_wire::operator::{PaceView, PlanStepView, PlanView};
+use lenticular_wire::operator::{HostStepView, PaceView, PlanStepView, PlanView};
 
 /// How many ended plans are read at most.
 const PAST_MAX: usize = 1_000;
@@ -42,12 +47,16 @@ pub(super) async fn detail(ctx: &Ctx, state: &State, name: &str, all: bool) -> R
     let now = Now {
         at: ctx.app.now(),
         others: UnderWay::of(state),
-        under_way: open().any(|step| !step.is_waiting()),
+        under_way: open().any(|step| step.is_under_way()),
     };
     let mut steps: Vec<PlanStepView> = past.iter().map(past_step).collect();
     steps.extend(open().map(|step| open_step(state, (&plan, step), &now)));
     steps.sort_by_key(|step| step.number);
-    Ok(PlanView { steps, pace, claims: claims(state, &plan), ..summary(state, &plan) })
+    let host = match state.host_step_of_plan(&id) {
+        Some(step) => Some(host_step(state, step)),
+        None => ended_host_step(ctx, &plan).await?,
+    };
+    Ok(PlanView { host, steps, pace, claims: claims(state, &plan), ..summary(state, &plan) })
 }
 
 async fn find_ended(ctx: &Ctx, id: &PlanId) -> Result<Plan> {
@@ -76,6 +85,50 @@ async fn ended_steps(ctx: &Ctx, id: &PlanId) -> Result<Vec<PastStep>> {
     }
 }
 
+/// What a plan did to the host that it booted.
+async fn ended_host_step(ctx: &Ctx, plan: &Plan) -> Result<Option<HostStepView>> {
+    let Goal::Reboot { host_id, .. } = plan.goal else { return Ok(None) };
+    let key = PastHostStep::key(&plan.id, host_id);
+    let doc = ctx.app.store.get(Kind::PastHostStep, &key).await?;
+    let past = doc.map(|doc| serde_json::from_str::<PastHostStep>(&doc).map_err(Error::internal));
+    Ok(past.transpose()?.map(|past| HostStepView {
+        host: past.host_name,
+        stage: if past.done { "done".to_owned() } else { format!("ended while {}", past.stage.name()) },
+        since: past.ended_at.iso(),
+        why: None,
+        before: was(&past.before),
+        after: was(&past.after),
+    }))
+}
+
+fn was(was: &HostWas) -> String {
+    format!("kernel {}, boot {}", was.kernel, was.boot_id)
+}
+
+fn host_step(state: &State, step: &HostStep) -> HostStepView {
+    let host = state.hosts.get(&step.id);
+    let until = |at: &Timestamp| format!("until {}", at.iso());
+    let why = match &step.stage {
+        Stage::Emptying => what_runs(state, step),
+        Stage::Acting { until: at, .. } => Some(format!("it should be back {}", until(at))),
+        Stage::Proving { until: at, .. } => {
+            let lines = host.map(|host| readiness::of_host(state, host)).unwrap_or_default();
+            let line = lines.into_iter().find(|line| !line.overruled).map(|line| line.text);
+            let what = line.unwrap_or_else(|| "its check and its canary".to_owned());
+            Some(format!("{what}; it has {}", until(at)))
+        }
+        Stage::Waking => None,
+    };
+    HostStepView {
+        host: host_name(state, step.id),
+        stage: step.stage.name().to_owned(),
+        since: step.since.iso(),
+        why,
+        before: was(&step.before),
+        after: host.map(|host| was(&is_now(host))).unwrap_or_default(),
+    }
+}
+
 /// What is read once for all steps of a plan.
 struct Now {
     at: Timestamp,
@@ -98,7 +151,7 @@ fn pace_view(plan: &Plan, pace: Pace) -> PaceView {
 pub(super) fn summary(state: &State, plan: &Plan) -> PlanView {
     let (mut waiting, mut under_way) = (0, 0);
     for step in state.steps_of_plan(&plan.id) {
-        *(if step.is_waiting() { &mut waiting } else { &mut under_way }) += 1;
+        *(if step.is_under_way() { &mut under_way } else { &mut waiting }) += 1;
     }
     let frozen = state.freeze().filter(|_| plan.is_running());
     let frozen = frozen.map(|freeze| {
@@ -121,6 +174,7 @@ pub(super) fn summary(state: &State, plan: &Plan) -> PlanView {
         limits: limit_texts(&plan.limits),
         loosened: plan.loosened.clone(),
         moved: plan.moved,
+        woken: plan.woken,
         under_way,
         waiting,
         gone: plan.gone,
@@ -175,11 +229,19 @@ fn mode_name(mode: Mode) -> String {
 
 fn open_step(state: &State, (plan, step): (&Plan, &PlanStep), now: &Now) -> PlanStepView {
     let server = state.servers.get(&step.id);
-    let (word, mode) = match step.state {
-        StepState::Waiting => ("waiting", None),
-        StepState::Moving { mode, .. } => ("moving", Some(mode)),
-        StepState::Landed { mode, .. } => ("landed", Some(mode)),
+    let word = match (&step.state, &plan.goal) {
+        (StepState::Waiting, _) => "waiting",
+        (StepState::Moving { .. }, _) => "moving",
+        (StepState::Landed { .. }, _) => "landed",
+        (StepState::Resting { how: Rest::Suspend }, _) => "suspending",
+        (StepState::Resting { how: Rest::Stop }, _) => "stopping",
+        (StepState::Rested { .. }, Goal::Recover { .. }) => "down",
+        (StepState::Rested { how: Rest::Suspend }, _) => "suspended",
+        (StepState::Rested { how: Rest::Stop }, _) => "stopped",
+        (StepState::Waking { how: Rest::Suspend }, _) => "resuming",
+        (StepState::Waking { how: Rest::Stop }, _) => "starting",
     };
+    let failed = step.trouble.clone().filter(|_| matches!(step.state, StepState::Rested { .. }));
     let held = server.filter(|_| step.is_waiting());
     let held = held.map(|server| held_back(state, (plan, step), server, now));
     PlanStepView {
@@ -188,10 +250,10 @@ fn open_step(state: &State, (plan, step): (&Plan, &PlanStep), now: &Now) -> Plan
         name: server.map(|server| server.name.clone()).unwrap_or_default(),
         from: host_name(state, step.from),
         to: step.target().map(|host| host_name(state, host)),
-        mode: mode.map(mode_name),
+        mode: step.mode().map(mode_name),
         state: word.to_owned(),
-        next_try: held.as_ref().and_then(|held| held.until).map(Timestamp::iso),
-        why: held.map(|held| held.why),
+        next_try: held.as_ref().map_or(step.retry_at, |held| held.until).map(Timestamp::iso),
+        why: held.map(|held| held.why).or(failed),
         begun: step.begun_at.map(Timestamp::iso),
         ended: None,
     }
@@ -212,6 +274,8 @@ fn held_back(state: &State, (plan, step): (&Plan, &PlanStep), server: &Server, n
 fn past_step(step: &PastStep) -> PlanStepView {
     let (word, why) = match &step.outcome {
         StepOutcome::Moved => ("moved", None),
+        StepOutcome::Woken { how: Rest::Suspend } => ("resumed", None),
+        StepOutcome::Woken { how: Rest::Stop } => ("started", None),
         StepOutcome::Harmed { .. } => ("harmed", Some(step.outcome.to_string())),
         StepOutcome::Gone { .. } => ("gone", Some(step.outcome.to_string())),
         StepOutcome::Skipped { .. } => ("skipped", Some(step.outcome.to_string())),
@@ -244,6 +308,9 @@ pub(super) fn previewed(state: &State, preview: &Preview) -> PlanView {
 fn preview_step(state: &State, step: &PreviewStep) -> PlanStepView {
     let (word, to, mode, why) = match &step.prospect {
         Prospect::Moves { to, mode } => ("moves", Some(*to), Some(*mode), None),
+        Prospect::Rests(Rest::Suspend) => ("suspends", None, None, None),
+        Prospect::Rests(Rest::Stop) => ("stops", None, None, None),
+        Prospect::Starts => ("starts", None, None, None),
         Prospect::Waits(why) => ("waits", None, None, Some(why.clone())),
         Prospect::NoHost(why) => ("finds no host", None, None, Some(why.clone())),
     };

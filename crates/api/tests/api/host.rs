@@ -68,6 +68,8 @@ fn facts() -> Facts {
         versions: Some([("kernel".to_owned(), "6.1.119-1".to_owned())].into()),
         package_format: None,
         packages: None,
+        actions: Some(vec!["reboot".to_owned()]),
+        action: None,
     }
 }
 

@@ -82,6 +82,40 @@ async fn answers_are_as_described() {
 }
 
 #[tokio::test]
+async fn a_reboot_says_what_becomes_of_guests_and_how_far_its_host_is() {
+    let world = World::new().await;
+    let (cloud, plans) = (&world.cloud, "/operator/v1/plans");
+    let ask = |guests: &str, dry: bool| json!({"reboot": "host-1", "guests": guests, "dry_run": dry, "anyway": true});
+    let post = async |body: Value| cloud.call(Method::POST, plans).json(&body).send().await;
+    for (guests, words) in [("suspend", ["suspends", "waits"]), ("stop", ["stops", "waits"])] {
+        let preview = post(ask(guests, true)).await;
+        assert_eq!(preview.status, 200, "{preview:?}");
+        let steps = preview.body["steps"].as_array().expect("steps").clone();
+        let word = |step: &Value| step["state"].as_str().map(str::to_owned).expect("a state");
+        assert!(steps.iter().any(|step| word(step) == words[0]), "{guests}: {steps:?}");
+        assert!(steps.iter().all(|step| words.contains(&word(step).as_str())), "{guests}: {steps:?}");
+    }
+    let started = post(ask("stop", false)).await;
+    assert_eq!(started.status, 201, "{started:?}");
+    let path = format!("{plans}/{}", started.body["name"].as_str().expect("a name"));
+    let shown = cloud.get(&path).succeeds().await;
+    let host = &shown["host"];
+    assert_eq!((&host["host"], &host["stage"]), (&json!("host-1"), &json!("emptying")));
+    assert!(host["before"].as_str().is_some_and(|was| was.contains("boot boot-1")), "{host}");
+    assert!(
+        host["why"].as_str().is_some_and(|why| why.contains("runs, or something is done to it")),
+        "{host}"
+    );
+    let twice = post(ask("move", false)).await;
+    assert_eq!(twice.status, 409, "{twice:?}");
+    assert_eq!(cloud.call(Method::POST, format!("{path}/abort")).send().await.status, 200);
+    let over = cloud.get(&path).succeeds().await;
+    assert_eq!(over["host"]["stage"], "ended while emptying");
+    let host = cloud.get("/operator/v1/hosts/host-1").succeeds().await;
+    assert_eq!((&host["actions"], &host["last_action"]), (&json!(["reboot"]), &Value::Null));
+}
+
+#[tokio::test]
 async fn a_plan_is_previewed_started_stopped_and_read_after_its_end() {
     let world = World::new().await;
     let (cloud, plans) = (&world.cloud, "/operator/v1/plans");
@@ -98,7 +132,12 @@ async fn a_plan_is_previewed_started_stopped_and_read_after_its_end() {
         (json!({"drain": "host-1", "limits": {"per_host": 0}}), 400),
         (json!({"drain": "host-1", "limits": {"per_host": -1}}), 400),
         (json!({"drain": "host-1", "speed": 9}), 400),
+        (json!({"drain": "host-1", "reboot": "host-1"}), 400),
+        (json!({"reboot": "host-1", "guests": "fly"}), 400),
+        (json!({"drain": "host-1", "guests": "stop"}), 400),
+        (json!({"recover": "host-1", "to": "nowhere"}), 404),
         (json!({"drain": "nowhere"}), 404),
+        (json!({"reboot": "nowhere"}), 404),
         (json!({"drain": "host-1", "to": "nowhere"}), 404),
         (json!({"servers": ["no-1", "no-2", "no-3", "no-4"]}), 400),
     ] {

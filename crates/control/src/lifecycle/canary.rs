@@ -40,11 +40,12 @@ pub fn advance(txn: &mut Txn<'_>, id: HostId) -> Option<Timestamp> {
     if let Some(due) = due(&host).filter(|due| *due > now) {
         return Some(due);
     }
-    if has_room(txn, &host) {
-        order(txn, &host);
-        return Some(now.plus_s(ENDS_WITHIN_S));
-    }
-    None
+    order_if_room(txn, &host).map(|_| now.plus_s(ENDS_WITHIN_S))
+}
+
+/// Orders a canary if few other hosts of the zone run one. Returns its number.
+pub fn order_if_room(txn: &mut Txn<'_>, host: &Host) -> Option<u64> {
+    has_room(txn, host).then(|| order(txn, host))
 }
 
 /// Orders a canary. Returns its number.

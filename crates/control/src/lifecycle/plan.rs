@@ -1,20 +1,33 @@
 //! Plans: what becomes of a plan and of its steps after any command or report.
 
+use crate::lifecycle::{host_step, rest};
 use lenticular_model::{
     HostId, Kind, PlanId, ServerId, SingletonId, Txn,
     compute::migration::{Migration, Phase},
     host::host::{Host, Intent},
     ops::{
+        host_step::{BACK_WITHIN_S, Stage},
         pace::{PACE, PlanPace},
         plan::{Plan, PlanPhase},
         plan_step::{PastStep, PlanStep, StepOutcome, StepState},
     },
+    policy::{Caller, RoleLevel, Scope},
 };
 
 /// After a failed move a server waits so long for the next one, times the number of its failures, in seconds.
 const RETRY_S: i64 = 60;
 /// After a client aborted the move of a server, the server waits so long, in seconds.
 const RETRY_ABORTED_S: i64 = 600;
+
+/// The operator of a plan, for what the plan does to servers.
+pub fn caller(plan: &Plan) -> Caller {
+    Caller {
+        user_id: plan.user_id,
+        scope: Scope::System,
+        level: RoleLevel::Admin,
+        request_id: plan.request_id.clone(),
+    }
+}
 
 /// Adds steps at the end of a plan.
 pub fn add_steps(txn: &mut Txn<'_>, id: &PlanId, servers: Vec<(HostId, ServerId)>) {
@@ -80,6 +93,7 @@ pub fn end_step(txn: &mut Txn<'_>, id: ServerId, outcome: StepOutcome) {
     let Some(step) = txn.delete::<PlanStep>(&id) else { return };
     let server = txn.servers.get(&id).cloned();
     let name = |host: HostId| txn.hosts.get(&host).map_or_else(|| host.to_string(), |host| host.name.clone());
+    let has_moved = step.mode().is_some();
     let past = PastStep {
         plan_id: step.plan_id.clone(),
         number: step.number,
@@ -101,7 +115,11 @@ pub fn end_step(txn: &mut Txn<'_>, id: ServerId, outcome: StepOutcome) {
             plan.moved += 1;
             plan.failures_in_row = 0;
         }
-        StepOutcome::Harmed { .. } => plan.moved += 1,
+        StepOutcome::Woken { .. } => {
+            plan.woken += 1;
+            plan.failures_in_row = 0;
+        }
+        StepOutcome::Harmed { .. } => plan.moved += u64::from(has_moved),
         StepOutcome::Gone { .. } => {
             plan.gone += 1;
             // The move of a server that was deleted is no failure of the plan's.
@@ -123,25 +141,63 @@ pub fn set_phase(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
     txn.update::<Plan>(id, |plan| plan.phase = phase);
 }
 
-/// Ends a plan, and what it had still to do. Moves that are under way end as they would.
+/// Ends a plan, and what it had still to do. Moves that are under way end as they would, and guests that rest go on.
 pub fn end(txn: &mut Txn<'_>, id: &PlanId, phase: PlanPhase) {
+    wake_all(txn, id);
+    if let Some(host) = txn.host_step_of_plan(id).map(|step| step.id) {
+        host_step::end(txn, host, false);
+    }
     let left: Vec<_> = txn.steps_of_plan(id).map(|step| (step.id, step.skipped.clone())).collect();
     for (server, skipped) in left {
         let outcome = skipped.map_or(StepOutcome::Dropped, |why| StepOutcome::Skipped { why });
         end_step(txn, server, outcome);
     }
     let Some(plan) = txn.delete::<Plan>(id) else { return };
-    if let Some(host) = plan.drained() {
+    if let Some(host) = plan.host() {
         txn.update::<Host>(&host, |host| {
             if let Intent::Draining { plan_id, before } = &host.intent
                 && plan_id == id
             {
-                host.intent = Intent::Drained { plan_id: id.clone(), before: before.clone() };
+                let aborted = phase == PlanPhase::Aborted;
+                host.intent = Intent::Drained { plan_id: id.clone(), aborted, before: before.clone() };
             }
         });
     }
     let plan = Plan { phase, updated_at: Some(txn.now), ..Plan::clone(&plan) };
     if let Some(key) = Plan::past_key(id) {
         txn.put_cold(Kind::PastPlan, key, plan);
+    }
+}
+
+/// Nobody has to wait for the end of a plan that does not come.
+fn wake_all(txn: &mut Txn<'_>, id: &PlanId) {
+    let Some(by) = txn.plans.get(id).map(|plan| caller(plan)) else { return };
+    // A recovery has brought nobody to rest.
+    if txn.host_step_of_plan(id).is_none() {
+        return;
+    }
+    let rested = txn.steps_of_plan(id).filter(|step| matches!(step.state, StepState::Rested { .. }));
+    for server in rested.map(|step| step.id).collect::<Vec<_>>() {
+        if let Some(server) = txn.servers.get(&server).filter(|server| server.task.is_none()).cloned() {
+            rest::wake(txn, &server, &by);
+        }
+    }
+}
+
+/// An operator resumes a plan: a host that has not booted is told to once more, and one that has, proves itself once more.
+pub fn retry_host(txn: &mut Txn<'_>, id: &PlanId) {
+    let Some(step) = txn.host_step_of_plan(id).cloned() else { return };
+    let Some(host) = txn.hosts.get(&step.id) else { return };
+    let order = host.order.action.as_ref().filter(|order| order.boot_id != host.boot_id);
+    let (booted_by, until) = (order.map(|order| order.number), txn.now.plus_s(BACK_WITHIN_S));
+    match (&step.stage, booted_by) {
+        (Stage::Emptying | Stage::Waking, _) => {}
+        // The boot of the order is over, so the host is seen to have booted, and proves itself.
+        (Stage::Acting { .. } | Stage::Proving { .. }, Some(number)) => {
+            host_step::enter(txn, step.id, Stage::Acting { number, until });
+        }
+        (Stage::Acting { .. } | Stage::Proving { .. }, None) => {
+            host_step::enter(txn, step.id, Stage::Emptying);
+        }
     }
 }

@@ -94,10 +94,10 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
     // An agent that does not say its release, the kernel or the boot's time is older than one that did.
     let (kernel, agent) = (String::new(), String::new());
-    let (versions, unreached) = Default::default();
+    let (versions, unreached, actions) = Default::default();
     let now =
         Host { protocol, silent_since: None, booted_at: None, kernel, agent, versions, unreached, ..host };
-    let mut now = Host { packages: None, ..now };
+    let mut now = Host { packages: None, actions, ..now };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);
@@ -135,6 +135,8 @@ fn new_host(txn: &Txn<'_>, id: HostId, name: String, zone: String) -> Host {
         checked: 0,
         unreached: Vec::new(),
         canaries: Default::default(),
+        actions: Vec::new(),
+        action: None,
         number: txn.hosts.values().map(|h| h.number).max().unwrap_or(0) + 1,
         silent_since: None,
         fence: None,
@@ -162,6 +164,8 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
         versions,
         package_format,
         packages,
+        actions,
+        action,
     } = facts;
     if booted_at.is_some() {
         host.booted_at = booted_at;
@@ -181,6 +185,11 @@ fn note(host: &mut Host, facts: Facts, evidence: &[Evidence], now: Timestamp) {
     set(&mut host.package_format, package_format);
     if packages.is_some() {
         host.packages = packages;
+    }
+    set(&mut host.actions, actions);
+    let ordered = host.order.action.as_ref().map_or(0, |order| order.number);
+    if action.as_ref().is_some_and(|action| action.number <= ordered) {
+        host.action = action;
     }
     // A number that nobody has asked for is of another record of the host, or made up.
     set(&mut host.checked, checked.map(|checked| if checked > host.order.check { 0 } else { checked }));

@@ -1,17 +1,19 @@
 //! Plans: the order in which servers move, what holds a move back, and what a plan would do. Pure reads of State; the plan
 //! controller (`reconcile/plan.rs`) carries plans out.
 
+mod busy;
 mod order;
 mod pace;
 mod preview;
 mod under_way;
 mod wait;
 
+pub use busy::what_runs;
 pub use order::in_order;
 pub use pace::{Pace, pace};
 pub use preview::{Preview, PreviewStep, Prospect, preview};
 pub use under_way::UnderWay;
-pub use wait::{Wait, mode, turn, wait};
+pub use wait::{Deed, Wait, deed, turn, wait};
 
 use crate::{
     lifecycle::target,

@@ -1,10 +1,13 @@
 //! What a plan would do now: each server's target, in order, with the room that the servers before it take.
 
-use super::{UnderWay, choose, mode};
+use super::{Deed, UnderWay, choose, deed};
 use lenticular_model::{
     HostId, ServerId, Txn,
     compute::{migration::Mode, server::Server},
-    ops::{plan::Plan, plan_step::PlanStep},
+    ops::{
+        plan::Plan,
+        plan_step::{PlanStep, Rest},
+    },
 };
 use std::sync::Arc;
 
@@ -18,6 +21,10 @@ pub enum Prospect {
         /// How the guest travels.
         mode: Mode,
     },
+    /// The guest rests while its host boots, and goes on afterwards.
+    Rests(Rest),
+    /// The server is started.
+    Starts,
     /// The server has to wait for this.
     Waits(String),
     /// No host takes the server.
@@ -49,7 +56,10 @@ pub fn preview(mut scratch: Txn<'_>, plan: Arc<Plan>) -> Preview {
     let steps: Vec<Arc<PlanStep>> = scratch.steps_of_plan(&plan.id).cloned().collect();
     let steps = steps.into_iter().filter_map(|step| {
         let server = scratch.servers.get(&step.id).cloned()?;
-        let prospect = prospect(&mut scratch, &plan, &server);
+        let prospect = match step.is_waiting() {
+            true => prospect(&mut scratch, &plan, &server),
+            false => Prospect::Starts,
+        };
         Some(PreviewStep { step, server, prospect })
     });
     let steps = steps.collect();
@@ -57,8 +67,9 @@ pub fn preview(mut scratch: Txn<'_>, plan: Arc<Plan>) -> Preview {
 }
 
 fn prospect(scratch: &mut Txn<'_>, plan: &Plan, server: &Server) -> Prospect {
-    let mode = match mode(scratch, server) {
-        Ok(mode) => mode,
+    let mode = match deed(scratch, plan, server) {
+        Ok(Deed::Move(mode)) => mode,
+        Ok(Deed::Rest(how)) => return Prospect::Rests(how),
         Err(wait) => return Prospect::Waits(wait.why),
     };
     match choose(scratch, plan, server, mode, &UnderWay::default()) {

@@ -1,4 +1,4 @@
-//! What holds a server's move back: the server's own state, its owner, its group, or the limits of the plan.
+//! What holds a server's move or rest back: the server's own state, its owner, its group, or the limits of the plan.
 
 use super::UnderWay;
 use lenticular_model::{
@@ -10,8 +10,13 @@ use lenticular_model::{
         server_group::Policy,
     },
     host::host::Host,
-    ops::{limits::Limits, plan::Plan, plan_step::PlanStep},
+    ops::{
+        limits::Limits,
+        plan::Plan,
+        plan_step::{PlanStep, Rest, StepState},
+    },
 };
+use std::sync::Arc;
 
 /// Why a step does not begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +33,16 @@ impl Wait {
     }
 }
 
-/// Whether the step of a plan may begin now, and how its guest would travel.
+/// What a plan does to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// It moves the server.
+    Move(Mode),
+    /// It brings the guest to rest.
+    Rest(Rest),
+}
+
+/// Whether the step of a plan may begin now, and what the plan would do.
 ///
 /// # Errors
 /// Something holds it back.
@@ -38,20 +52,62 @@ pub fn wait(
     server: &Server,
     others: &UnderWay,
     now: Timestamp,
-) -> Result<Mode, Wait> {
+) -> Result<Deed, Wait> {
     if let Some(why) = &step.skipped {
         return Err(Wait::for_change(format!("an operator skipped it: {why}")));
     }
-    let mode = mode(state, server)?;
+    let deed = deed(state, plan, server)?;
     if let Some(at) = step.retry_at.filter(|at| *at > now) {
-        let why = step.trouble.clone().unwrap_or_else(|| "its last move failed".to_owned());
+        let why = step.trouble.clone().unwrap_or_else(|| "its last try failed".to_owned());
         return Err(Wait { why, until: Some(at) });
     }
     let host = state.hosts.get(&step.from);
     let host = host.ok_or_else(|| Wait::for_change("its host is gone".to_owned()))?;
     held_by_group(state, server).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
-    others.refusal(&plan.limits, host).map_or(Ok(()), |why| Err(Wait::for_change(why)))?;
-    Ok(mode)
+    let full = match deed {
+        Deed::Move(_) => others.refusal(&plan.limits, host),
+        Deed::Rest(_) => held_by_others(state, plan),
+    };
+    full.map_or(Ok(deed), |why| Err(Wait::for_change(why)))
+}
+
+/// What a plan would do to a server that waits.
+///
+/// # Errors
+/// The server's state, its host or its owner does not permit it.
+pub fn deed(state: &State, plan: &Plan, server: &Server) -> Result<Deed, Wait> {
+    let step = state.host_step_of_plan(&plan.id);
+    match step.and_then(|step| step.guests.rest()) {
+        Some(how) => {
+            held_at_rest(state, server, how).map_or(Ok(Deed::Rest(how)), |why| Err(Wait::for_change(why)))
+        }
+        None => mode(state, server).map(Deed::Move),
+    }
+}
+
+/// What keeps a guest from being brought to rest.
+fn held_at_rest(state: &State, server: &Server, how: Rest) -> Option<String> {
+    let by_owner = || match server.metadata.get(MAINTENANCE).map(String::as_str) {
+        Some(wish @ ("none" | "live")) => Some(format!(
+            "its owner does not allow that its guest stands still ({MAINTENANCE}={wish} in its metadata)"
+        )),
+        _ => None,
+    };
+    let is_paused = how == Rest::Suspend && server.condition == Condition::Paused;
+    let runs = matches!(server.condition, Condition::Active | Condition::Paused);
+    held_by_state(state, server)
+        .or_else(|| (!runs).then(|| "its guest is not up yet".to_owned()))
+        .or_else(|| is_paused.then(|| "it is paused, and a paused guest cannot be suspended".to_owned()))
+        .or_else(|| held_by_host(state, server))
+        .or_else(by_owner)
+}
+
+/// So many guests of a plan are brought to rest at a time as may move from one host.
+fn held_by_others(state: &State, plan: &Plan) -> Option<String> {
+    let resting =
+        state.steps_of_plan(&plan.id).filter(|step| matches!(step.state, StepState::Resting { .. }));
+    let (now, most) = (resting.count(), plan.limits.per_host as usize);
+    (now >= most).then(|| format!("{now} guests of the host are brought to rest; at most {most} at a time"))
 }
 
 /// Whether it is the turn of a step: one server goes first, then one host, and there are pauses between servers and between
@@ -74,8 +130,9 @@ pub fn turn(
     // The pause binds all plans together, unless this one may be faster.
     let together_s = between_servers_s.min(Limits::default().between_servers_s);
     after(state.last_begin_of_plans(), together_s, "the pause between servers of all plans is not over")?;
-    if plan.moved == 0 && under_way {
-        return Err(Wait::for_change("the plan's first server has to arrive first".to_owned()));
+    let rested = |step: &Arc<PlanStep>| matches!(step.state, StepState::Rested { .. });
+    if plan.moved == 0 && under_way && !state.steps_of_plan(&plan.id).any(rested) {
+        return Err(Wait::for_change("the plan's first server goes alone".to_owned()));
     }
     if plan.begun_hosts.is_empty() || plan.begun_hosts.contains(&step.from) {
         return Ok(());
@@ -90,7 +147,7 @@ pub fn turn(
 ///
 /// # Errors
 /// Its state, its host or its owner does not permit that it moves.
-pub fn mode(state: &State, server: &Server) -> Result<Mode, Wait> {
+fn mode(state: &State, server: &Server) -> Result<Mode, Wait> {
     match held_by_state(state, server)
         .or_else(|| held_by_host(state, server))
         .or_else(|| held_by_affinity(state, server))
@@ -179,16 +236,23 @@ fn held_by_affinity(state: &State, server: &Server) -> Option<String> {
     })
 }
 
-/// At most half of a server group, and at least one server of it, moves at a time.
+/// At most half of a server group, and at least one server of it, moves or rests at a time. The servers of a group that are to
+/// be together share their host's fate.
 fn held_by_group(state: &State, server: &Server) -> Option<String> {
     let group = server.server_group.and_then(|id| state.server_groups.get(&id))?;
     let (mut all, mut moving) = (0_usize, 0_usize);
     for member in state.servers_of_group(group.id) {
         all += 1;
-        moving += usize::from(member.ticket.is_some());
+        let step = state.plan_steps.get(&member.id);
+        let rests = step.is_some_and(|step| step.rest().is_some());
+        let apart = matches!(group.policy, Policy::AntiAffinity | Policy::SoftAntiAffinity);
+        moving += usize::from(member.ticket.is_some() || rests && apart);
     }
     let most = (all / 2).max(1);
     (moving >= most).then(|| {
-        format!("{moving} of the {all} servers of its group {} move; at most {most} at a time", group.name)
+        format!(
+            "{moving} of the {all} servers of its group {} move or rest; at most {most} at a time",
+            group.name
+        )
     })
 }

@@ -4,6 +4,7 @@
 
 mod disk;
 mod host;
+mod host_step;
 mod migration;
 mod plan;
 mod restored_server;

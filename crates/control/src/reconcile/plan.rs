@@ -6,9 +6,10 @@
 use crate::{
     lifecycle::{
         migration::{self, Move},
-        plan as lifecycle,
+        plan as lifecycle, rest,
     },
-    plan::{UnderWay, choose, in_order, purpose, turn, wait},
+    plan::{Deed, UnderWay, choose, in_order, purpose, turn, wait},
+    reconcile::host_step,
     schedule::Verdict,
 };
 use lenticular_model::{
@@ -21,10 +22,10 @@ use lenticular_model::{
     error::Result,
     host::{host::Host, readiness},
     ops::{
-        plan::{Plan, PlanPhase},
-        plan_step::{PlanStep, StepOutcome, StepState},
+        host_step::Stage,
+        plan::{Goal, Plan, PlanPhase},
+        plan_step::{PlanStep, Rest, StepOutcome, StepState},
     },
-    policy::{Caller, RoleLevel, Scope},
 };
 use std::sync::Arc;
 
@@ -43,6 +44,17 @@ pub fn reconcile(id: PlanId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         return None;
     }
     adopt(txn, &plan);
+    let of_host = match plan.goal {
+        Goal::Recover { .. } => {
+            host_step::wake(txn, &plan);
+            None
+        }
+        _ => host_step::advance(txn, &plan),
+    };
+    let plan = txn.plans.get(&id)?.clone();
+    if !plan.is_running() {
+        return None;
+    }
     if is_done(txn, &plan) {
         lifecycle::end(txn, &id, PlanPhase::Done);
         return None;
@@ -51,7 +63,9 @@ pub fn reconcile(id: PlanId, txn: &mut Txn<'_>) -> Option<Timestamp> {
         lifecycle::set_phase(txn, &id, phase);
         return None;
     }
-    begin_next(txn, &plan).into_iter().chain(plan.deadline).min()
+    let retries = txn.steps_of_plan(&id).filter(|step| !step.is_waiting()).filter_map(|step| step.retry_at);
+    let retry = retries.filter(|at| *at > txn.now).min();
+    [begin_next(txn, &plan), of_host, retry, plan.deadline].into_iter().flatten().min()
 }
 
 /// Notes how far each step has come.
@@ -76,12 +90,21 @@ fn settle(txn: &mut Txn<'_>, id: &PlanId) {
                 }
             }
             StepState::Landed { .. } => settle_landed(txn, &step, &server),
+            StepState::Resting { how } => settle_resting(txn, &step, &server, how),
+            StepState::Rested { .. } => settle_rested(txn, &step, &server),
+            StepState::Waking { how } => settle_waking(txn, &step, &server, how),
         }
     }
 }
 
 fn settle_waiting(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
     if server.host_id == Some(step.from) {
+        let of_host = txn.host_step_of_plan(&step.plan_id);
+        let rests = of_host.is_some_and(|step| step.guests.rest().is_some());
+        if rests && !rest::is_on(server) && server.task.is_none() {
+            let why = "its guest does not run".to_owned();
+            lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
+        }
         return;
     }
     let Some(plan) = txn.plans.get(&step.plan_id) else { return };
@@ -124,11 +147,87 @@ fn settle_landed(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
     }
 }
 
+fn settle_resting(txn: &mut Txn<'_>, step: &PlanStep, server: &Server, how: Rest) {
+    if rest::has_come_to(server, how) {
+        txn.update::<PlanStep>(&step.id, |step| step.state = StepState::Rested { how });
+    } else if server.task.is_none() {
+        let what = match how {
+            Rest::Suspend => "it could not be suspended",
+            Rest::Stop => "it could not be stopped",
+        };
+        fail_try(txn, step, StepState::Waiting, format!("{what}; the server's actions say why"));
+    }
+}
+
+/// A step has failed, and is tried again later.
+fn fail_try(txn: &mut Txn<'_>, step: &PlanStep, state: StepState, why: String) {
+    let (failures, now) = (step.failures + 1, txn.now);
+    txn.update::<PlanStep>(&step.id, |step| {
+        (step.state, step.failures, step.trouble) = (state, failures, Some(why));
+        step.retry_at = Some(now.plus_s(NO_HOST_RETRY_S * i64::from(failures)));
+    });
+    txn.update::<Plan>(&step.plan_id, |plan| plan.failures_in_row += 1);
+}
+
+/// The owner of a server may act on it while it rests.
+fn settle_rested(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
+    let goes_on = matches!(server.wanted, Wanted::Running | Wanted::Paused) && !rest::is_down(server);
+    if !goes_on {
+        return;
+    }
+    let empties = txn.host_step_of_plan(&step.plan_id).is_some_and(|step| step.stage == Stage::Emptying);
+    match empties {
+        true => drop(txn.update::<PlanStep>(&step.id, |step| step.state = StepState::Waiting)),
+        false => {
+            let why = "it was started meanwhile".to_owned();
+            lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
+        }
+    }
+}
+
+fn settle_waking(txn: &mut Txn<'_>, step: &PlanStep, server: &Server, how: Rest) {
+    if server.task.is_some() {
+        return;
+    }
+    match (server.condition, server.wanted) {
+        (Condition::Active | Condition::Paused, _) => {
+            lifecycle::end_step(txn, step.id, StepOutcome::Woken { how });
+        }
+        // Its host starts it by itself.
+        (Condition::Building | Condition::Stopped, Wanted::Running) => {}
+        (Condition::Stopped, _) => {
+            let why = "it was stopped meanwhile".to_owned();
+            lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
+        }
+        (Condition::Suspended | Condition::Error | Condition::Building, _) => {
+            let fault = server.fault.as_ref().map(|fault| fault.message.clone());
+            let why = fault.unwrap_or_else(|| "it did not go on; the server's actions say why".to_owned());
+            if step.failures + 1 < FAILURES_MAX {
+                return fail_try(txn, step, StepState::Rested { how }, why);
+            }
+            let first = txn.plans.get(&step.plan_id).is_some_and(|plan| plan.woken == 0);
+            let (name, id) = (&server.name, server.id);
+            let halts = format!("the first server to go on, {name} ({id}), does not: {why}");
+            lifecycle::end_step(txn, step.id, StepOutcome::Harmed { why });
+            if first {
+                lifecycle::set_phase(txn, &step.plan_id, PlanPhase::Halted { why: halts });
+            }
+        }
+    }
+}
+
 /// Adds the servers that came to a draining host since the plan was made: moves that were under way ended there.
 fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
-    let Some(host) = plan.drained() else { return };
-    let new =
-        |server: &&Arc<Server>| server.wanted != Wanted::Absent && !txn.plan_steps.contains_key(&server.id);
+    let Some(host) = plan.host() else { return };
+    let step = txn.host_step_of_plan(&plan.id);
+    if step.is_some_and(|step| step.stage != Stage::Emptying) {
+        return;
+    }
+    let rests = step.is_some_and(|step| step.guests.rest().is_some());
+    let new = |server: &&Arc<Server>| {
+        let is_here = server.wanted != Wanted::Absent && (!rests || rest::is_on(server));
+        is_here && !txn.plan_steps.contains_key(&server.id)
+    };
     let new: Vec<ServerId> = txn.servers_on_host(host).filter(new).map(|server| server.id).collect();
     if !new.is_empty() {
         let ordered = in_order(txn, new.into_iter());
@@ -136,8 +235,12 @@ fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
     }
 }
 
-/// Done means: no step is left but skipped ones, and nothing takes room on a host that is drained.
+/// Done means: no step is left but skipped ones, a host that boots went through its stages, and nothing takes room on a host
+/// that is drained.
 fn is_done(txn: &Txn<'_>, plan: &Plan) -> bool {
+    if matches!(plan.goal, Goal::Reboot { .. }) {
+        return txn.host_step_of_plan(&plan.id).is_none();
+    }
     txn.steps_of_plan(&plan.id).all(|step| step.skipped.is_some() && step.is_waiting())
         && plan.drained().is_none_or(|host| txn.taken_of_host(host).servers == 0)
 }
@@ -180,12 +283,12 @@ fn harm(txn: &Txn<'_>, plan: &Plan) -> Option<String> {
     };
     let failed = || txn.steps_of_plan(&plan.id).filter(|step| step.failures > 0 && step.skipped.is_none());
     if let Some(step) = failed().find(|step| step.failures >= FAILURES_MAX) {
-        return Some(format!("{} moves of one server failed, {}", step.failures, trouble(step)));
+        return Some(format!("{} tries with one server failed, {}", step.failures, trouble(step)));
     }
     if plan.failures_in_row >= FAILURES_MAX {
         let last = failed().max_by_key(|step| step.begun_at).map(|step| trouble(step));
         let last = last.unwrap_or_else(|| "and the servers are gone".to_owned());
-        return Some(format!("{} moves in a row failed; the last was of {last}", plan.failures_in_row));
+        return Some(format!("{} tries in a row failed; the last was with {last}", plan.failures_in_row));
     }
     let dark =
         |host: &Arc<Host>| readiness::of_host(txn, host).into_iter().any(|line| line.name == readiness::DARK);
@@ -198,7 +301,7 @@ fn harm(txn: &Txn<'_>, plan: &Plan) -> Option<String> {
 fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
     let now = txn.now;
     let others = UnderWay::of(txn);
-    let under_way = txn.steps_of_plan(&plan.id).any(|step| !step.is_waiting());
+    let under_way = txn.steps_of_plan(&plan.id).any(|step| step.is_under_way());
     let steps: Vec<Arc<PlanStep>> =
         txn.steps_of_plan(&plan.id).filter(|step| step.is_waiting()).cloned().collect();
     let (mut wake, mut without_host) = (None::<Timestamp>, 0);
@@ -208,7 +311,12 @@ fn begin_next(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
         }
         let Some(server) = txn.servers.get(&step.id).cloned() else { continue };
         let mode = match wait(txn, (plan, &step), &server, &others, now) {
-            Ok(mode) => mode,
+            Ok(Deed::Move(mode)) => mode,
+            Ok(Deed::Rest(how)) => {
+                rest::begin(txn, &server, how, &lifecycle::caller(plan));
+                note_begin(txn, plan, &step, StepState::Resting { how });
+                return Some(now.plus_s(plan.limits.between_servers_s));
+            }
             Err(held) => {
                 wake = wake.into_iter().chain(held.until).min();
                 continue;
@@ -255,12 +363,7 @@ fn begin(
     (to, mode): (HostId, Mode),
     verdict: Verdict,
 ) -> Result<MigrationId> {
-    let by = Caller {
-        user_id: plan.user_id,
-        scope: Scope::System,
-        level: RoleLevel::Admin,
-        request_id: plan.request_id.clone(),
-    };
+    let by = lifecycle::caller(plan);
     let (purpose, snapshot, plan_id) = (purpose(mode), server.flavor_snapshot(), Some(plan.id.clone()));
     let id = migration::open(txn, Some(&by), server, Move { to, mode, purpose, snapshot, plan_id })?;
     txn.put_cold(Kind::Verdict, server.id.to_string(), verdict);

@@ -12,7 +12,7 @@ use lenticular_model::{
         host::Host,
         rule::HostRule,
     },
-    ops::plan_step::PlanStep,
+    ops::{host_step::HostStep, plan_step::PlanStep},
 };
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -45,6 +45,12 @@ pub fn woken(old: &State, new: &State, kind: Kind, id: &str, keys: &mut BTreeSet
             keys.extend(running_plans(new));
         }
         Kind::Plan => keys.extend([Key::Plan(id.into())]),
+        Kind::HostStep => {
+            let steps = Pair::<HostStep>::of(old, new, id);
+            keys.extend(
+                steps.iter().flat_map(|(_, pair)| pair.each()).map(|step| Key::Plan(step.plan_id.clone())),
+            );
+        }
         Kind::PlanStep => {
             let steps = Pair::<PlanStep>::of(old, new, id);
             keys.extend(
@@ -99,11 +105,16 @@ fn of_host(old: &State, new: &State, id: &str, keys: &mut BTreeSet<Key>) {
         let waits = |migration: &&std::sync::Arc<Migration>| migration.to == id;
         keys.extend(new.migrations.values().filter(waits).map(|migration| Key::Migration(migration.id)));
     }
+    // A plan waits until it has booted, or has proved itself.
+    if pair.differs(|host| (&host.boot_id, &host.action, host.checked, &host.canaries, host.silent_since)) {
+        keys.extend(new.host_steps.get(&id).map(|step| Key::Plan(step.plan_id.clone())));
+    }
     // Others of its zone wait for their turn.
     if pair.differs(|host| (host.canaries.ended, host.is_up()))
         && let Some(host) = pair.each().next()
     {
         keys.extend(canary::waiting(new, &host.zone).map(Key::Host));
+        keys.extend(new.host_steps.values().map(|step| Key::Plan(step.plan_id.clone())));
     }
     if pair.differs(|host| (host.answers_probes(), host.name.clone())) {
         keys.extend(new.probe_askers(id).map(Key::Host));

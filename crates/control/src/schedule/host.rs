@@ -238,7 +238,10 @@ fn unable(facts: &Facts<'_>, id: HostId, able: Availability) -> String {
             format!("is disabled: {}", reason.as_deref().unwrap_or("no reason given"))
         }
         (Availability::Disabled, Intent::Draining { .. }, ..) => "is being drained".to_owned(),
-        (Availability::Disabled, Intent::Drained { .. }, ..) => "was drained".to_owned(),
+        (Availability::Disabled, Intent::Drained { aborted: false, .. }, ..) => "was drained".to_owned(),
+        (Availability::Disabled, Intent::Drained { .. }, ..) => {
+            "was closed by a plan that was aborted".to_owned()
+        }
         (Availability::Silent, ..) if host.fence.is_some() => "was declared to be off".to_owned(),
         (Availability::Silent, _, Some(since), _) => format!("is silent since {}", since.iso()),
         (Availability::Trouble, .., Some(trouble)) => format!("cannot run guests: {trouble}"),

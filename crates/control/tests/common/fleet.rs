@@ -12,9 +12,8 @@ use lenticular_control::{
     reconcile::{Key, reconcile},
 };
 use lenticular_model::{
-    AggregateId, HostId, PlanId, ServerId, Timestamp, Txn,
+    HostId, PlanId, ServerId, Timestamp, Txn,
     compute::{
-        aggregate::Aggregate,
         migration::Mode,
         server::{Condition, Server, Wanted},
     },
@@ -107,7 +106,7 @@ pub fn plan(cloud: &Cloud, id: &PlanId) -> Arc<Plan> {
 }
 
 pub fn moving(cloud: &Cloud) -> Vec<ServerId> {
-    let steps = cloud.state.plan_steps.values().filter(|step| !step.is_waiting());
+    let steps = cloud.state.plan_steps.values().filter(|step| step.is_under_way());
     steps.map(|step| step.id).collect()
 }
 
@@ -142,24 +141,4 @@ pub fn why_waits(cloud: &Cloud, plan_id: &PlanId, server: ServerId) -> String {
     let others = UnderWay::of(&cloud.state);
     let record = cloud.state.servers[&server].clone();
     wait(&cloud.state, (&plan, &step), &record, &others, Timestamp(cloud.at)).unwrap_err().why
-}
-
-/// Servers on two hosts, and an aggregate of the third.
-pub fn two_hosts() -> (Cloud, AggregateId) {
-    let mut cloud = fleet(1);
-    put_server(&mut cloud, 5, 1, |_| {});
-    let to = AggregateId::from_random([5; 16]);
-    let hosts = vec![cloud.hosts[2]];
-    let aggregate = Aggregate {
-        id: to,
-        created_at: Timestamp(1),
-        updated_at: None,
-        number: 1,
-        name: "group3".to_owned(),
-        hosts,
-        metadata: Default::default(),
-        unknown: Default::default(),
-    };
-    change(&mut cloud, |txn| txn.put(aggregate));
-    (cloud, to)
 }

@@ -29,6 +29,7 @@ pub(crate) fn run(file: Option<&Path>, said: AgentConfig) -> Result<()> {
     host.zone = config.zone.clone().unwrap_or(host.zone);
     host.ovn = config.ovn()?;
     host.checks = config.plugins()?;
+    host.actions = config.host_actions()?;
     host.repository = config.repository()?;
     host.digest = digest;
     host.dies_after_steps = std::env::var("LENTICULAR_DIES_AFTER_STEPS").ok().and_then(|n| n.parse().ok());

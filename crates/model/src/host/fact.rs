@@ -1,6 +1,7 @@
 //! Facts: what a host's agent measures there.
 
 use super::{
+    action::{ACTIONS_MAX, ActionResult, is_action_name},
     evidence::{check_length, check_text},
     host::{Capacity, Hypervisor},
     package::Packages,
@@ -73,6 +74,10 @@ facts! {
     package_format: PackageFormat,
     /// The host's packages.
     packages: Packages,
+    /// The names of the actions that the host's own configuration allows.
+    actions: Vec<String>,
+    /// The last action that began, of those that were ordered.
+    action: ActionResult,
 }
 
 impl Facts {
@@ -97,6 +102,14 @@ impl Facts {
             check_text(name, text.as_deref().unwrap_or_default())?;
         }
         check_text("packages", self.packages.as_ref().map_or("", |packages| &packages.digest))?;
+        let actions = self.actions.as_deref().unwrap_or_default();
+        if actions.len() > ACTIONS_MAX || !actions.iter().all(|name| is_action_name(name)) {
+            return Err(Error::invalid(format!(
+                "A host has at most {ACTIONS_MAX} actions, whose names have 1 to 64 letters, digits, hyphens, \
+                 underscores and dots."
+            )));
+        }
+        self.action.as_ref().map_or(Ok(()), ActionResult::check)?;
         let unreached = self.unreached.as_deref().unwrap_or_default();
         check_length("unreached", unreached.iter().map(String::len).sum())?;
         if let Some(Hypervisor { driver, acceleration, version: _, arch, cpu_model, wiring }) =

@@ -1,6 +1,7 @@
 //! Hosts that run servers, and the time of each host's last heartbeat.
 
 use super::{
+    action::{ActionOrder, ActionResult},
     canary::{self, CanaryOrder},
     evidence::{self, Finding, Findings},
     package::Packages,
@@ -33,6 +34,9 @@ pub enum Intent {
     Drained {
         /// The plan.
         plan_id: PlanId,
+        /// The plan was aborted.
+        #[serde(default)]
+        aborted: bool,
         /// The setting that the host gets back.
         before: Box<Intent>,
     },
@@ -60,7 +64,12 @@ impl Intent {
             Self::Draining { plan_id, before } => {
                 Some(format!("being drained by plan {plan_id}{}", also(before)))
             }
-            Self::Drained { plan_id, before } => Some(format!("drained by plan {plan_id}{}", also(before))),
+            Self::Drained { plan_id, aborted: false, before } => {
+                Some(format!("drained by plan {plan_id}{}", also(before)))
+            }
+            Self::Drained { plan_id, aborted: true, before } => {
+                Some(format!("closed by plan {plan_id}, which was aborted{}", also(before)))
+            }
         }
     }
 }
@@ -120,6 +129,9 @@ pub struct HostOrder {
     /// The canary that the host runs; `None` if it never had to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryOrder>,
+    /// The action that the host runs; `None` if it never had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<ActionOrder>,
     /// The packages whose versions the host reports, because rules name them; in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
@@ -340,6 +352,12 @@ record! {
         /// The canaries that the host ran.
         #[serde(default)]
         pub canaries: Canaries,
+        /// The names of the actions that its own configuration allows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub actions: Vec<String>,
+        /// The last action that began, of those that were ordered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub action: Option<ActionResult>,
         /// A number for old clients.
         pub number: u64,
         /// The start of the host's silence; `None` while it sends heartbeats.

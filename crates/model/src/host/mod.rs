@@ -1,5 +1,6 @@
 //! Hosts: their records, their enrolment, their reports, and the scheduler's view of them.
 
+pub mod action;
 pub mod canary;
 pub mod candidate;
 pub mod enrolment;

@@ -37,9 +37,12 @@ pub struct Line {
     pub overruled: bool,
 }
 
+/// What the names of rules' lines begin with.
+pub const RULE: &str = "rule ";
+
 /// The name of a rule's line.
 pub fn line_of(rule: &HostRule) -> String {
-    format!("rule {}", rule.id)
+    format!("{RULE}{}", rule.id)
 }
 
 /// The name of the line of a host that has not proved itself yet.

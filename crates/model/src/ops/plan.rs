@@ -1,4 +1,4 @@
-//! Plans: which servers move away from where, how fast, and how far it has come.
+//! Plans: which servers move, rest or are started, how fast, and how far it has come.
 //!
 //! ```text
 //!            start                   nothing is left
@@ -14,7 +14,7 @@
 //! - A plan that does not run begins no move. Moves that are under way end as they would.
 //! - A plan that ended leaves State and stays in the store (`past_plan`). Each step does so when it is over.
 
-use super::limits::Limits;
+use super::{host_step::Guests, limits::Limits};
 use crate::{AggregateId, HostId, PlanId, Timestamp, UserId, record};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,22 @@ use serde::{Deserialize, Serialize};
 pub enum Goal {
     /// No server, claim or ticket is left on a host.
     Drain {
+        /// The host.
+        host_id: HostId,
+        /// Its name.
+        host_name: String,
+    },
+    /// A host has booted, and its servers run as before.
+    Reboot {
+        /// The host.
+        host_id: HostId,
+        /// Its name.
+        host_name: String,
+        /// What becomes of its guests.
+        guests: Guests,
+    },
+    /// The servers of a host that are in error, and do not run, are started.
+    Recover {
         /// The host.
         host_id: HostId,
         /// Its name.
@@ -112,6 +128,9 @@ record! {
         /// How many servers moved, and run as they did before.
         #[serde(default)]
         pub moved: u64,
+        /// How many guests rested, or were down, and go on.
+        #[serde(default)]
+        pub woken: u64,
         /// How many servers were deleted, or went away in another way.
         #[serde(default)]
         pub gone: u64,
@@ -139,11 +158,19 @@ impl Plan {
         self.phase == PlanPhase::Running
     }
 
-    /// The host that it drains.
+    /// The host that takes no servers while the plan is not over.
+    pub fn host(&self) -> Option<HostId> {
+        match self.goal {
+            Goal::Drain { host_id, .. } | Goal::Reboot { host_id, .. } => Some(host_id),
+            Goal::Recover { .. } | Goal::Move { .. } => None,
+        }
+    }
+
+    /// The host that servers leave.
     pub fn drained(&self) -> Option<HostId> {
         match self.goal {
-            Goal::Drain { host_id, .. } => Some(host_id),
-            Goal::Move { .. } => None,
+            Goal::Drain { host_id, .. } | Goal::Reboot { host_id, guests: Guests::Move, .. } => Some(host_id),
+            Goal::Reboot { .. } | Goal::Recover { .. } | Goal::Move { .. } => None,
         }
     }
 
@@ -151,6 +178,12 @@ impl Plan {
     pub fn goal_text(&self) -> String {
         match &self.goal {
             Goal::Drain { host_name, .. } => format!("drain {host_name}"),
+            Goal::Reboot { host_name, guests, .. } => match guests {
+                Guests::Move => format!("reboot {host_name}, after its servers moved away"),
+                Guests::Suspend => format!("reboot {host_name}, with its guests suspended"),
+                Guests::Stop => format!("reboot {host_name}, with its guests stopped"),
+            },
+            Goal::Recover { host_name, .. } => format!("recover {host_name}"),
             Goal::Move { what } => format!("move {what}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Steps of plans: one server's way to another host. A server has at most one step, in one plan.
+//! Steps of plans: one server's way to another host, or through its host's reboot. A server has at most one step, in one plan.
 //!
 //! ```text
 //!            its turn                arrived             runs as before
@@ -7,12 +7,30 @@
 //!     └────────────────────┘
 //! ```
 //!
+//! ```text
+//!            its turn              stands still         the host is back         runs as before
+//!  Waiting ────────────▶ Resting ──────────────▶ Rested ────────────────▶ Waking ───────────────▶ over
+//!     ▲                    │ failed                                         │
+//!     ├────────────────────┘                                                │
+//!     └─────────────────────────────────────────────────────────────────────┘ failed; tried again in a recovery
+//! ```
+//!
 //! - Waiting → over: the server was deleted, or is elsewhere already.
 //! - A step that is over leaves State and stays in the store (`past_plan_step`).
 
 use crate::{HostId, MigrationId, PlanId, ProjectId, ServerId, Timestamp, compute::migration::Mode, record};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// How a guest rests while its host boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// Its memory is saved on the host's disk.
+    Suspend,
+    /// It is shut down.
+    Stop,
+}
 
 /// The progress of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +53,21 @@ pub enum StepState {
         to: HostId,
         /// How the guest travelled.
         mode: Mode,
+    },
+    /// The guest is brought to rest.
+    Resting {
+        /// How.
+        how: Rest,
+    },
+    /// The guest rests.
+    Rested {
+        /// How.
+        how: Rest,
+    },
+    /// The guest is to go on.
+    Waking {
+        /// How it rested.
+        how: Rest,
     },
 }
 
@@ -71,32 +104,45 @@ record! {
 }
 
 impl PlanStep {
-    /// True unless its move is under way.
+    /// True if it has not begun.
     pub fn is_waiting(&self) -> bool {
         self.state == StepState::Waiting
+    }
+
+    /// True if something is done to the server now.
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.state, StepState::Waiting | StepState::Rested { .. })
     }
 
     /// The migration under way.
     pub fn migration(&self) -> Option<MigrationId> {
         match self.state {
             StepState::Moving { migration_id, .. } => Some(migration_id),
-            StepState::Waiting | StepState::Landed { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// How the guest rests, or goes to rest or on from there; `None` if it does not.
+    pub fn rest(&self) -> Option<Rest> {
+        match self.state {
+            StepState::Resting { how } | StepState::Rested { how } | StepState::Waking { how } => Some(how),
+            _ => None,
         }
     }
 
     /// How the guest travels; `None` before its move.
     pub fn mode(&self) -> Option<Mode> {
         match self.state {
-            StepState::Waiting => None,
             StepState::Moving { mode, .. } | StepState::Landed { mode, .. } => Some(mode),
+            _ => None,
         }
     }
 
     /// The host that the server goes to.
     pub fn target(&self) -> Option<HostId> {
         match self.state {
-            StepState::Waiting => None,
             StepState::Moving { to, .. } | StepState::Landed { to, .. } => Some(to),
+            _ => None,
         }
     }
 
@@ -112,7 +158,12 @@ impl PlanStep {
 pub enum StepOutcome {
     /// The server moved, and runs as it did before.
     Moved,
-    /// The server moved, and is in error there.
+    /// The guest rested, or was down, and goes on.
+    Woken {
+        /// How it rested.
+        how: Rest,
+    },
+    /// The server moved or was to go on, and is in error.
     Harmed {
         /// The fault.
         why: String,
@@ -135,7 +186,9 @@ impl fmt::Display for StepOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Moved => f.write_str("moved"),
-            Self::Harmed { why } => write!(f, "in ERROR after its move: {why}"),
+            Self::Woken { how: Rest::Suspend } => f.write_str("resumed"),
+            Self::Woken { how: Rest::Stop } => f.write_str("started"),
+            Self::Harmed { why } => write!(f, "in error: {why}"),
             Self::Gone { why } => f.write_str(why),
             Self::Skipped { why } => write!(f, "an operator skipped it: {why}"),
             Self::Dropped => f.write_str("the plan ended first"),

@@ -6,6 +6,7 @@ use crate::{
     host::host::Intent,
     ops::{
         freeze::{FREEZE, Freeze},
+        host_step::HostStep,
         pace::PACE,
         plan::Plan,
         plan_step::PlanStep,
@@ -28,6 +29,11 @@ impl State {
             Intent::Draining { plan_id, .. } => self.plans.get(plan_id),
             Intent::Enabled | Intent::Disabled { .. } | Intent::Drained { .. } => None,
         }
+    }
+
+    /// The step of a plan for a host.
+    pub fn host_step_of_plan(&self, plan: &PlanId) -> Option<&Arc<HostStep>> {
+        self.host_steps.values().find(|step| step.plan_id == *plan)
     }
 
     /// The moves between hosts that are under way: those of plans, and those that users and operators asked for.

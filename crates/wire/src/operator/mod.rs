@@ -3,7 +3,9 @@
 mod plan;
 mod readiness;
 
-pub use plan::{LimitsAsk, PaceView, PlanAsk, PlanStepView, PlanView, ReasonAsk, ResumeAsk, SkipAsk};
+pub use plan::{
+    HostStepView, LimitsAsk, PaceView, PlanAsk, PlanStepView, PlanView, ReasonAsk, ResumeAsk, SkipAsk,
+};
 
 pub use readiness::{
     AdmitAsk, ClosedFor, ClosedHost, CordonAsk, EnforceAsk, LabelAsk, OverrideAsk, OverrideView,
@@ -321,6 +323,12 @@ pub struct HostDetail {
     /// The last canary that the host passed.
     #[serde(default)]
     pub canaries_passed: u64,
+    /// The actions that its own configuration allows.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// The last action that was ordered: its name, how it stands, and the end of its output.
+    #[serde(default)]
+    pub last_action: Option<(String, String, String)>,
     /// Its CPU.
     pub cpu_model: String,
     /// When the host last made contact.

@@ -3,24 +3,33 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A request for a plan, or for a look at what the plan would do. Exactly one of `drain`, `project`, `aggregate` and `servers`
-/// says which servers move.
+/// A request for a plan, or for a look at what the plan would do. Exactly one of `drain`, `reboot`, `recover`, `project`,
+/// `aggregate` and `servers` says what it does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanAsk {
-    /// All servers of this host. The host takes no servers from then on.
+    /// Moves all servers of this host. The host takes no servers from then on.
     #[serde(default)]
     pub drain: Option<String>,
-    /// The servers of this project, by its name or id.
+    /// Boots this host, and has it prove itself. The host takes no servers until that is over.
+    #[serde(default)]
+    pub reboot: Option<String>,
+    /// What becomes of the guests of a host that boots: `move` (the default), `suspend` or `stop`.
+    #[serde(default)]
+    pub guests: Option<String>,
+    /// Starts the servers of this host that are in error and do not run.
+    #[serde(default)]
+    pub recover: Option<String>,
+    /// Moves the servers of this project, by its name or id.
     #[serde(default)]
     pub project: Option<String>,
-    /// The servers on the hosts of this aggregate, by its name.
+    /// Moves the servers on the hosts of this aggregate, by its name.
     #[serde(default)]
     pub aggregate: Option<String>,
-    /// These servers, by id or by a name that only one server has.
+    /// Moves these servers, by id or by a name that only one server has.
     #[serde(default)]
     pub servers: Vec<String>,
-    /// The aggregate that the servers move to, by its name. Only a drain can do without.
+    /// The aggregate that the servers move to, by its name. A drain and a reboot can do without.
     #[serde(default)]
     pub to: Option<String>,
     /// The reason, for people.
@@ -127,7 +136,10 @@ pub struct PlanView {
     pub loosened: Option<String>,
     /// How many servers moved.
     pub moved: u64,
-    /// How many servers move now.
+    /// How many guests rested, or were down, and go on.
+    #[serde(default)]
+    pub woken: u64,
+    /// With how many servers something is done now.
     pub under_way: u64,
     /// How many servers wait.
     pub waiting: u64,
@@ -137,8 +149,28 @@ pub struct PlanView {
     pub claims: Vec<String>,
     /// The pace that was asked for and the pace that was achieved; `null` before the second move.
     pub pace: Option<PaceView>,
+    /// The host that it boots; `null` if it boots none.
+    #[serde(default)]
+    pub host: Option<HostStepView>,
     /// The steps, in their order; empty in a list of plans.
     pub steps: Vec<PlanStepView>,
+}
+
+/// What a plan does to a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostStepView {
+    /// The host.
+    pub host: String,
+    /// `emptying`, `booting`, `proving itself`, `waking guests`, `done` or `ended`.
+    pub stage: String,
+    /// Since when.
+    pub since: String,
+    /// What the host waits for.
+    pub why: Option<String>,
+    /// The kernel that it ran before, and its boot id.
+    pub before: String,
+    /// The kernel that it runs now, or ran at the end, and its boot id.
+    pub after: String,
 }
 
 /// How fast a plan moved servers, computed from the times of its moves.
@@ -171,7 +203,9 @@ pub struct PlanStepView {
     pub to: Option<String>,
     /// `live` or `cold`.
     pub mode: Option<String>,
-    /// `waiting`, `moving`, `landed`, `moved`, `harmed`, `gone`, `skipped` or `dropped`; in a preview `moves`, `waits` or `finds no host`.
+    /// `waiting`, `moving`, `landed`, `suspending`, `stopping`, `suspended`, `stopped`, `down`, `resuming` or `starting`; at the
+    /// end `moved`, `resumed`, `started`, `harmed`, `gone`, `skipped` or `dropped`; in a preview `moves`, `suspends`, `stops`,
+    /// `starts`, `waits` or `finds no host`.
     pub state: String,
     /// What holds it back, or how it ended.
     pub why: Option<String>,

@@ -1,7 +1,7 @@
 //! Plans: started, paused, resumed and ended by operators; and the freeze of all plans.
 
 use crate::{
-    lifecycle::plan as lifecycle,
+    lifecycle::{host_step, plan as lifecycle, rest},
     plan::{self, Preview, in_order},
 };
 use lenticular_model::{
@@ -9,24 +9,30 @@ use lenticular_model::{
     compute::server::{Server, Wanted},
     error::{Error, Result},
     host::{
-        host::{Host, Intent},
+        action::REBOOT,
+        host::{Host, Intent, PROTOCOL_WITH_SUSPEND},
         readiness,
         rule::check_reason,
     },
     ops::{
         freeze::{FREEZE, Freeze},
+        host_step::Guests,
         limits::Limits,
         plan::{Goal, Plan, PlanPhase},
-        plan_step::PlanStep,
+        plan_step::{PlanStep, Rest, StepState},
     },
     policy::{self, Action, Caller},
 };
 use std::sync::Arc;
 
-/// Which servers a new plan moves.
+/// What a new plan does, and with which servers.
 #[derive(Debug, Clone)]
 pub enum NewGoal {
-    /// All of a host, which takes no servers from then on.
+    /// Boots a host, which takes no servers until that is over.
+    Reboot(HostId, Guests),
+    /// Starts the servers of a host that are in error and do not run.
+    Recover(HostId),
+    /// Moves all servers of a host, which takes no servers from then on.
     Drain(HostId),
     /// Those of a project.
     Project(ProjectId),
@@ -39,7 +45,7 @@ pub enum NewGoal {
 /// A new plan.
 #[derive(Debug, Clone)]
 pub struct NewPlan {
-    /// Which servers move.
+    /// The goal.
     pub goal: NewGoal,
     /// The aggregate that they move to; `None` for any host.
     pub to: Option<AggregateId>,
@@ -91,6 +97,7 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, new: &NewPlan) -> Result<PlanId
         phase: PlanPhase::Running,
         steps: 0,
         moved: 0,
+        woken: 0,
         gone: 0,
         begun: 0,
         failures_in_row: 0,
@@ -99,16 +106,42 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, new: &NewPlan) -> Result<PlanId
         last_host_begin: None,
         unknown: Default::default(),
     });
-    if let NewGoal::Drain(host) = new.goal {
-        let plan_id = id.clone();
-        txn.update::<Host>(&host, |host| {
-            let before = Box::new(host.intent.before_drain().clone());
-            host.intent = Intent::Draining { plan_id, before };
-        });
-    }
-    let ordered = in_order(txn, servers.into_iter());
+    close(txn, &id, &new.goal);
+    let ordered = match new.goal {
+        NewGoal::Recover(_) => start_order(txn, servers),
+        _ => in_order(txn, servers.into_iter()),
+    };
     lifecycle::add_steps(txn, &id, ordered);
+    if let NewGoal::Recover(_) = new.goal {
+        let down: Vec<ServerId> = txn.steps_of_plan(&id).map(|step| step.id).collect();
+        for server in down {
+            txn.update::<PlanStep>(&server, |step| step.state = StepState::Rested { how: Rest::Stop });
+        }
+    }
     Ok(id)
+}
+
+/// The host of a drain or of a reboot takes no servers any more.
+fn close(txn: &mut Txn<'_>, id: &PlanId, goal: &NewGoal) {
+    let (NewGoal::Drain(host) | NewGoal::Reboot(host, _)) = goal else { return };
+    let Some(host) = txn.hosts.get(host).cloned() else { return };
+    let before = match goal {
+        // A host that was drained before it booted stays so.
+        NewGoal::Reboot(..) => host.intent.clone(),
+        _ => host.intent.before_drain().clone(),
+    };
+    if let NewGoal::Reboot(_, guests) = goal {
+        host_step::begin(txn, id, &host, *guests);
+    }
+    let intent = Intent::Draining { plan_id: id.clone(), before: Box::new(before) };
+    txn.update::<Host>(&host.id, |host| host.intent = intent);
+}
+
+/// The order in which servers are started: first those with the tag `lenticular:start-order=1`, at last those without one.
+fn start_order(state: &State, servers: Vec<ServerId>) -> Vec<(HostId, ServerId)> {
+    let mut ordered = in_order(state, servers.into_iter());
+    ordered.sort_by_key(|(_, id)| state.servers.get(id).map(|server| rest::start_place(server)));
+    ordered
 }
 
 /// Shows what a plan would do, and changes nothing.
@@ -181,13 +214,35 @@ fn read_goal(txn: &Txn<'_>, new: &NewPlan) -> Result<(Goal, Vec<ServerId>, Strin
     let what = match &new.goal {
         NewGoal::Drain(id) => {
             let host = txn.need::<Host>(id, || Error::not_found("Host", id))?;
-            if let Intent::Draining { plan_id, .. } = &host.intent {
-                return Err(Error::conflict(format!("Plan {plan_id} drains host {} already.", host.name)));
-            }
+            check_not_draining(&host)?;
             let free = |server: &&Arc<Server>| !txn.plan_steps.contains_key(&server.id);
             let servers = on(*id).filter(free).map(|server| server.id).collect();
             let goal = Goal::Drain { host_id: *id, host_name: host.name.clone() };
             return Ok((goal, servers, format!("drain-{}", plain(&host.name))));
+        }
+        NewGoal::Reboot(id, guests) => {
+            let host = need_bootable(txn, *id, *guests)?;
+            check_no_target(new, *guests != Guests::Move)?;
+            let free = |server: &&Arc<Server>| !txn.plan_steps.contains_key(&server.id);
+            let runs = |server: &&Arc<Server>| *guests == Guests::Move || rest::is_on(server);
+            let servers = on(*id).filter(free).filter(runs).map(|server| server.id).collect();
+            let goal = Goal::Reboot { host_id: *id, host_name: host.name.clone(), guests: *guests };
+            return Ok((goal, servers, format!("reboot-{}", plain(&host.name))));
+        }
+        NewGoal::Recover(id) => {
+            let host = txn.need::<Host>(id, || Error::not_found("Host", id))?;
+            check_no_target(new, true)?;
+            let free = |server: &&Arc<Server>| !txn.plan_steps.contains_key(&server.id);
+            let down = on(*id).filter(free).filter(|s| rest::is_down(s) && txn.has_made_disks(s.id));
+            let servers: Vec<ServerId> = down.map(|server| server.id).collect();
+            if servers.is_empty() {
+                return Err(Error::conflict(format!(
+                    "No server of host {} is in error with its disk in place, so there is nothing to start.",
+                    host.name
+                )));
+            }
+            let goal = Goal::Recover { host_id: *id, host_name: host.name.clone() };
+            return Ok((goal, servers, format!("recover-{}", plain(&host.name))));
         }
         NewGoal::Project(id) => {
             let name = txn.projects.get(id).ok_or_else(|| Error::not_found("Project", id))?.name.clone();
@@ -208,6 +263,46 @@ fn read_goal(txn: &Txn<'_>, new: &NewPlan) -> Result<(Goal, Vec<ServerId>, Strin
     let (what, servers) = what;
     let servers = movable(txn, new, servers)?;
     Ok((Goal::Move { what }, servers, "move".to_owned()))
+}
+
+fn check_not_draining(host: &Host) -> Result<()> {
+    match &host.intent {
+        Intent::Draining { plan_id, .. } => {
+            Err(Error::conflict(format!("Plan {plan_id} drains or boots host {} already.", host.name)))
+        }
+        Intent::Enabled | Intent::Disabled { .. } | Intent::Drained { .. } => Ok(()),
+    }
+}
+
+/// A host that can be booted by a plan.
+fn need_bootable(txn: &Txn<'_>, id: HostId, guests: Guests) -> Result<Arc<Host>> {
+    let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    check_not_draining(&host)?;
+    let name = &host.name;
+    if !host.is_up() {
+        return Err(Error::conflict(format!(
+            "Host {name} does not answer, or was declared off, so it cannot be told to boot."
+        )));
+    }
+    if !host.actions.iter().any(|action| action == REBOOT) {
+        return Err(Error::conflict(format!(
+            "The configuration of host {name} allows no action '{REBOOT}'. Add [actions.{REBOOT}] with a command to its \
+             agent.toml, and restart its agent."
+        )));
+    }
+    if guests == Guests::Suspend && host.protocol < PROTOCOL_WITH_SUSPEND {
+        return Err(Error::conflict(format!(
+            "The agent of host {name} is of an older release, which cannot suspend guests. Update it, or say --guests move."
+        )));
+    }
+    Ok(host)
+}
+
+fn check_no_target(new: &NewPlan, stays: bool) -> Result<()> {
+    match new.to.is_some() && stays {
+        true => Err(Error::invalid("The servers stay on their host, so no aggregate can be named for them.")),
+        false => Ok(()),
+    }
 }
 
 /// The servers that are not where they should be already.
@@ -306,6 +401,7 @@ pub fn resume(
             step.retry_at = None;
         });
     }
+    lifecycle::retry_host(txn, id);
     txn.update::<Plan>(id, |plan| {
         plan.phase = PlanPhase::Running;
         plan.failures_in_row = 0;
@@ -346,12 +442,26 @@ pub fn skip(
     Ok(())
 }
 
-/// Ends a plan before it is done. Servers stay where they are, and moves that are under way end as they would.
+/// Refuses to end a plan while a guest is brought to rest: nobody would have it go on.
+fn check_none_resting(txn: &Txn<'_>, id: &PlanId) -> Result<()> {
+    let mut steps = txn.steps_of_plan(id);
+    match steps.find(|step| matches!(step.state, StepState::Resting { .. })) {
+        Some(step) => Err(Error::conflict(format!(
+            "Plan {id} suspends or stops server {} at this moment. Pause the plan, and try again when the server rests.",
+            step.id
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Ends a plan before it is done. Servers stay where they are, moves that are under way end as they would, and guests that rest
+/// go on.
 ///
 /// # Errors
 /// The caller may not, or there is no such plan.
 pub fn abort(txn: &mut Txn<'_>, caller: &Caller, id: &PlanId) -> Result<()> {
     need(txn, caller, id)?;
+    check_none_resting(txn, id)?;
     lifecycle::end(txn, id, PlanPhase::Aborted);
     Ok(())
 }
@@ -364,7 +474,10 @@ pub fn undrain(txn: &mut Txn<'_>, caller: &Caller, id: HostId) -> Result<()> {
     policy::check(caller, Action::PlanWrite, None)?;
     let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
     match &host.intent {
-        Intent::Draining { plan_id, .. } => lifecycle::end(txn, plan_id, PlanPhase::Aborted),
+        Intent::Draining { plan_id, .. } => {
+            check_none_resting(txn, plan_id)?;
+            lifecycle::end(txn, plan_id, PlanPhase::Aborted);
+        }
         Intent::Drained { .. } => {}
         Intent::Disabled { .. } | Intent::Enabled => {
             let hint = match host.is_enabled() {
