@@ -169,6 +169,36 @@ def test_an_action_that_fails_is_shown_and_an_abort_wakes_the_guests(lab, server
     wait_until("the host allows the action", lambda: lab.show_host(HOME)["actions"] == ["reboot"])
 
 
+def test_a_host_runs_its_own_actions_and_is_what_was_expected(lab, servers):
+    config, facts = lab.data / f"{HOME}.toml", lab.data / "hosts" / HOME / "facts.json"
+    allowed = config.read_text()
+    upgrade = f"""echo "to $LENTICULAR_EXPECT"; sed -i 's/99.[0-9]-1/99.9-1/' {facts}"""
+    facts.write_text(json.dumps({"boot_id": lab.show_host(HOME)["boot_id"], "versions": {"kernel": "99.3-1"}}))
+    config.write_text(f"{allowed}\n[actions.upgrade]\ncommand = {json.dumps(['sh', '-c', upgrade])}\n")
+    lab.kill(HOME)
+    lab.restart()
+    wait_until("the host allows the action", lambda: "upgrade" in lab.show_host(HOME)["actions"])
+    seen = {name: lab.counts(servers[name])[-1] for name in ("one", "two")}
+    name = json.loads(lab.lenticular("host", "run", HOME, "upgrade", "--expect", "kernel=99.9-1", "--json"))["name"]
+    lab.lenticular("plan", "show", name, "--wait")
+    shown = lab.show_host(HOME)
+    assert (shown["state"], shown["versions"]["kernel"]) == ("up", "99.9-1")
+    assert shown["last_action"] == ["upgrade", "ended well", "to kernel=99.9-1"]
+    for name_of in seen:
+        assert lab.wait_counting(servers[name_of]) > seen[name_of] and boots(lab, servers[name_of]) == 1
+    code, said = lab.lenticular("host", "run", HOME, "upgrade", "--expect", "kernel=99.9-1", ok=False)
+    assert code == 1 and "has kernel 99.9-1 already" in said, said
+    # It says that all is well, and changed nothing.
+    name = json.loads(lab.lenticular("host", "run", HOME, "upgrade", "--expect", "kernel=99.10-1", "--json"))["name"]
+    code, said = lab.lenticular("plan", "show", name, "--wait", ok=False)
+    assert code == 2 and "kernel of host host-1 is 99.9-1; 99.10-1 was expected" in " ".join(said.split()), said
+    lab.lenticular("host", "undrain", HOME)
+    config.write_text(allowed)
+    lab.kill(HOME)
+    lab.restart()
+    wait_until("the host allows one action", lambda: lab.show_host(HOME)["actions"] == ["reboot"])
+
+
 def test_guests_that_died_are_recovered(lab, servers):
     lab.openstack("--os-compute-api-version", "2.26", "server", "set", "--tag", "lenticular:start-order=7", "two")
     for pid, (_, host, _) in guests(lab.data).items():

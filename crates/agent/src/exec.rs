@@ -71,6 +71,21 @@ pub(crate) async fn run<S: AsRef<OsStr>>(
     run_in(Path::new("."), program, args, limits).await
 }
 
+/// Runs a program with more in its environment.
+///
+/// # Errors
+/// See [`run`].
+pub(crate) async fn run_with<S: AsRef<OsStr>, const N: usize>(
+    environment: [(&str, &str); N],
+    program: &Path,
+    args: &[S],
+    limits: Limits,
+) -> Result<String, ExecError> {
+    let mut command = command(program, limits);
+    command.envs(environment).args(args);
+    finish(command, program, limits).await
+}
+
 /// Runs a program in a directory.
 ///
 /// # Errors
@@ -81,22 +96,33 @@ pub(crate) async fn run_in<S: AsRef<OsStr>>(
     args: &[S],
     limits: Limits,
 ) -> Result<String, ExecError> {
-    let name = program.display().to_string();
-    let mut command = match limits.memory_mb_and_cpu_s {
-        Some((memory_mb, cpu_s)) => {
-            // Setting limits between fork and exec needs unsafe code; util-linux does it for us.
-            let mut command = tokio::process::Command::new("prlimit");
-            command.arg(format!("--as={}", memory_mb << 20)).arg(format!("--cpu={cpu_s}"));
-            command.arg("--core=0").arg("--").arg(program);
-            // The C library reserves 64 MiB of addresses for each thread that allocates. A program with many
-            // threads would sometimes reach its limit by these reserves alone.
-            command.env("MALLOC_ARENA_MAX", "1");
-            command
-        }
-        None => tokio::process::Command::new(program),
+    let mut command = command(program, limits);
+    command.args(args).current_dir(dir);
+    finish(command, program, limits).await
+}
+
+fn command(program: &Path, limits: Limits) -> tokio::process::Command {
+    let Some((memory_mb, cpu_s)) = limits.memory_mb_and_cpu_s else {
+        return tokio::process::Command::new(program);
     };
+    // Setting limits between fork and exec needs unsafe code; util-linux does it for us.
+    let mut command = tokio::process::Command::new("prlimit");
+    command.arg(format!("--as={}", memory_mb << 20)).arg(format!("--cpu={cpu_s}"));
+    command.arg("--core=0").arg("--").arg(program);
+    // The C library reserves 64 MiB of addresses for each thread that allocates. A program with many threads would
+    // sometimes reach its limit by these reserves alone.
+    command.env("MALLOC_ARENA_MAX", "1");
+    command
+}
+
+async fn finish(
+    mut command: tokio::process::Command,
+    program: &Path,
+    limits: Limits,
+) -> Result<String, ExecError> {
+    let name = program.display().to_string();
     // A group for itself, with which its children end.
-    command.args(args).current_dir(dir).kill_on_drop(true).process_group(0);
+    command.kill_on_drop(true).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The program runs until its end or the deadline.
     let mut child = command.spawn().map_err(|source| match source.kind() {

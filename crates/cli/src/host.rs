@@ -119,6 +119,29 @@ pub enum HostCommand {
         /// What becomes of its guests: they move away, their memory is saved on its disk, or they are stopped.
         #[arg(long, default_value = "move", value_parser = ["move", "suspend", "stop"])]
         guests: String,
+        /// An action that the host runs before it boots. More than once: several, in this order.
+        #[arg(long, value_name = "ACTION")]
+        run: Vec<String>,
+        /// What the host should be afterwards, such as kernel=6.1.119-1. If it is so already, nothing is done.
+        #[arg(long, value_name = "NAME=VERSION")]
+        expect: Option<String>,
+        /// How, and how fast.
+        #[command(flatten)]
+        args: StartArgs,
+    },
+    /// Has a host run actions that its own configuration allows, by a plan, and prove itself. See `lenticular plan show`.
+    Run {
+        /// Its name.
+        name: String,
+        /// The actions, in their order.
+        #[arg(required = true)]
+        actions: Vec<String>,
+        /// What becomes of its guests: they run on, they move away, their memory is saved on its disk, or they are stopped.
+        #[arg(long, default_value = "stay", value_parser = ["stay", "move", "suspend", "stop"])]
+        guests: String,
+        /// What the host should be afterwards, such as agent=0.2.0. If it is so already, nothing is done.
+        #[arg(long, value_name = "NAME=VERSION")]
+        expect: Option<String>,
         /// How, and how fast.
         #[command(flatten)]
         args: StartArgs,
@@ -212,9 +235,16 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
         HostCommand::Drain { name, args } => {
             start(&client, args, &mut screen, |ask| ask.drain = Some(name.clone()))
         }
-        HostCommand::Reboot { name, guests, args } => start(&client, args, &mut screen, |ask| {
+        HostCommand::Reboot { name, guests, run, expect, args } => start(&client, args, &mut screen, |ask| {
             (ask.reboot, ask.guests) = (Some(name.clone()), Some(guests.clone()));
+            (ask.actions, ask.expect) = (run.clone(), expect.clone());
         }),
+        HostCommand::Run { name, actions, guests, expect, args } => {
+            start(&client, args, &mut screen, |ask| {
+                (ask.run, ask.guests) = (Some(name.clone()), Some(guests.clone()));
+                (ask.actions, ask.expect) = (actions.clone(), expect.clone());
+            })
+        }
         HostCommand::Recover { name, args } => {
             start(&client, args, &mut screen, |ask| ask.recover = Some(name.clone()))
         }
@@ -222,11 +252,7 @@ pub fn host(command: &HostCommand, cloud: &CloudArgs, out: &mut impl Write) -> R
             let path = format!("/operator/v1/hosts/{}/undrain", escape(name));
             list(&[client.post::<HostDetail>(&path, &serde_json::json!({}))?.host], &mut screen)
         }
-        HostCommand::GiveUp { disk } => {
-            let path = format!("/operator/v1/disks/{}/give-up", escape(disk));
-            client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
-            screen.line("The disk's host is told to remove it.")
-        }
+        HostCommand::GiveUp { disk } => give_up(&client, disk, &mut screen),
     }
 }
 
@@ -332,6 +358,12 @@ fn cordon<W: Write>(client: &Client, name: &str, ask: &CordonAsk, screen: &mut S
 fn fence<W: Write>(client: &Client, name: &str, ask: &FenceAsk, screen: &mut Screen<W>) -> Result<()> {
     let path = format!("/operator/v1/hosts/{}/fence", escape(name));
     list(&[client.post::<HostView>(&path, ask)?], screen)
+}
+
+fn give_up<W: Write>(client: &Client, disk: &str, screen: &mut Screen<W>) -> Result<()> {
+    let path = format!("/operator/v1/disks/{}/give-up", escape(disk));
+    client.post::<serde_json::Value>(&path, &serde_json::json!({}))?;
+    screen.line("The disk's host is told to remove it.")
 }
 
 fn list_all<W: Write>(client: &Client, json: bool, screen: &mut Screen<W>) -> Result<()> {

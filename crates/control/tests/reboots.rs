@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "reboots/actions.rs"]
+mod actions;
+#[path = "common/boots.rs"]
+mod boots;
 #[path = "common/cloud.rs"]
 mod cloud;
 mod common;
@@ -10,18 +14,17 @@ mod fleet;
 #[path = "common/open.rs"]
 mod open;
 
-use cloud::{Cloud, admin, seen};
+use boots::{RUNS, boot, bootable, new, phase, prove, reboot, rest_all, say, say_action, stage};
+use cloud::{Cloud, admin};
 use common::server_id;
 use fleet::{
-    arrive, change, drain, drain_of, fleet, id, mode_of, moving, pass, plan as plan_of, put_server, tick,
-    why_waits,
+    arrive, change, drain, fleet, id, mode_of, moving, pass, plan as plan_of, put_server, tick, why_waits,
 };
 use lenticular_control::{
     command::{
         host::rule::{self, NewRule},
         ops::plan::{self, NewGoal, NewPlan},
     },
-    observe::guest::observe,
     plan::Prospect,
     reconcile::{Key, woken},
 };
@@ -33,97 +36,17 @@ use lenticular_model::{
     },
     error::Kind as ErrorKind,
     host::{
-        action::{ActionResult, ActionState, REBOOT},
-        host::{Admission, Host, Intent},
-        observation::{Observation, ObservedState, StopReason},
+        action::{ActionState, REBOOT},
+        host::{Host, Intent},
+        observation::{ObservedState, StopReason},
         rule::{Effect, Scope, Subject},
     },
     ops::{
-        host_step::{BACK_WITHIN_S, Guests, Stage},
+        host_step::{Act, BACK_WITHIN_S, Expect, Guests, Stage},
         plan::PlanPhase,
         plan_step::{Rest, StepState},
     },
 };
-
-/// A fleet whose first host allows the action that boots it.
-fn bootable(servers: u8) -> Cloud {
-    let mut cloud = fleet(servers);
-    let host = cloud.hosts[0];
-    change(&mut cloud, |txn| {
-        txn.update::<Host>(&host, |host| host.actions = vec![REBOOT.to_owned()]);
-    });
-    cloud
-}
-
-fn new(cloud: &Cloud, goal: NewGoal) -> NewPlan {
-    NewPlan { goal, ..drain_of(cloud.hosts[0]) }
-}
-
-fn reboot(cloud: &mut Cloud, guests: Guests) -> PlanId {
-    let new = new(cloud, NewGoal::Reboot(cloud.hosts[0], guests));
-    let plan_id = cloud.run(|txn| plan::start(txn, &admin(), &new)).unwrap();
-    tick(cloud, &plan_id);
-    plan_id
-}
-
-fn stage(cloud: &Cloud) -> Stage {
-    cloud.state.host_steps[&cloud.hosts[0]].stage.clone()
-}
-
-fn state_of(cloud: &Cloud, server: ServerId) -> StepState {
-    cloud.state.plan_steps[&server].state.clone()
-}
-
-/// The first host says how a guest is, in its present boot.
-fn say(cloud: &mut Cloud, server: ServerId, observed: ObservedState) {
-    let (host, boot) = (cloud.hosts[0], cloud.state.servers[&server].boot);
-    let word = Observation { server_id: server, boot, ..seen(1, observed) };
-    change(cloud, |txn| observe(txn, host, &[word]));
-}
-
-const RUNS: ObservedState = ObservedState::Running { ssh_forward: None, paused: false };
-
-/// All guests of the plan come to rest, and the host is told to boot.
-fn rest_all(cloud: &mut Cloud, plan_id: &PlanId, observed: &ObservedState) {
-    for _ in 0..cloud.state.plan_steps.len() {
-        tick(cloud, plan_id);
-        for server in moving(cloud) {
-            if matches!(state_of(cloud, server), StepState::Resting { .. }) {
-                say(cloud, server, observed.clone());
-            }
-        }
-        tick(cloud, plan_id);
-        pass(cloud, 2);
-    }
-    tick(cloud, plan_id);
-}
-
-/// The host is back with another boot id.
-fn boot(cloud: &mut Cloud, plan_id: &PlanId) {
-    let host = cloud.hosts[0];
-    change(cloud, |txn| {
-        txn.update::<Host>(&host, |host| "another boot".clone_into(&mut host.boot_id));
-    });
-    tick(cloud, plan_id);
-}
-
-/// The host has made the check that was asked of it, and is admitted as it is now.
-fn prove(cloud: &mut Cloud, plan_id: &PlanId) {
-    let host = cloud.hosts[0];
-    change(cloud, |txn| {
-        let now = txn.now;
-        txn.update::<Host>(&host, |host| {
-            host.checked = host.order.check;
-            let (boot_id, versions) = (Some(host.boot_id.clone()), host.versions.clone());
-            host.admission = Some(Admission { at: now, boot_id, versions, by: None });
-        });
-    });
-    tick(cloud, plan_id);
-}
-
-fn phase(cloud: &Cloud, plan_id: &PlanId) -> PlanPhase {
-    plan_of(cloud, plan_id).phase.clone()
-}
 
 #[test]
 fn guests_are_suspended_one_first_and_go_on_one_first() {
@@ -244,12 +167,8 @@ fn a_failed_or_silent_action_halts_and_is_ordered_anew_on_resume() {
     let order = |cloud: &Cloud| cloud.state.hosts[&host].order.action.as_ref().unwrap().number;
     let first = order(&cloud);
     let ended = |cloud: &mut Cloud, trouble: Option<&str>| {
-        let (number, trouble) = (order(cloud), trouble.map(str::to_owned));
-        let state = ActionState::Ended { trouble, output: "a line\nno power\n".to_owned() };
-        change(cloud, |txn| {
-            txn.update::<Host>(&host, |host| host.action = Some(ActionResult { number, state }));
-        });
-        tick(cloud, &plan_id);
+        let (trouble, output) = (trouble.map(str::to_owned), "a line\nno power\n".to_owned());
+        say_action(cloud, &plan_id, ActionState::Ended { trouble, output });
     };
     ended(&mut cloud, Some("'ipmitool' failed (exit status: 1)"));
     let halted = phase(&cloud, &plan_id);
@@ -362,18 +281,28 @@ fn what_cannot_be_booted_is_refused_and_changes_nothing() {
         assert_eq!(cloud.state.seq, before);
         error.message
     };
-    let other = new(&cloud, NewGoal::Reboot(second, Guests::Move));
+    let other = new(&cloud, NewGoal::Act(second, Act::reboot(Guests::Move)));
     assert!(refused(&mut cloud, other).contains("allows no action 'reboot'"));
     let nothing = new(&cloud, NewGoal::Recover(first));
     assert!(refused(&mut cloud, nothing).contains("nothing to start"));
     reboot(&mut cloud, Guests::Suspend);
-    let again = new(&cloud, NewGoal::Reboot(first, Guests::Move));
+    let again = new(&cloud, NewGoal::Act(first, Act::reboot(Guests::Move)));
     assert!(refused(&mut cloud, again).contains("drains or boots host a already"));
     let mut cloud = bootable(0);
     change(&mut cloud, |txn| {
         txn.update::<Host>(&first, |host| host.silent_since = Some(Timestamp(1)));
     });
-    let silent = new(&cloud, NewGoal::Reboot(first, Guests::Move));
+    for (guests, actions) in
+        [(Guests::Stay, vec!["reboot"]), (Guests::Move, vec![]), (Guests::Move, vec!["a b"])]
+    {
+        let actions = actions.into_iter().map(str::to_owned).collect();
+        let wrong = new(&cloud, NewGoal::Act(first, Act { guests, actions, expect: None }));
+        assert!(!refused(&mut cloud, wrong).is_empty());
+    }
+    for wrong in ["kernel", "=1", "kernel=", "kernel=a b", "ker nel=1"] {
+        assert!(wrong.parse::<Expect>().is_err(), "{wrong}");
+    }
+    let silent = new(&cloud, NewGoal::Act(first, Act::reboot(Guests::Move)));
     assert!(refused(&mut cloud, silent).contains("does not answer"));
 }
 
@@ -388,10 +317,10 @@ fn a_preview_says_what_becomes_of_each_server() {
         let preview = plan::preview(&cloud.state, &admin(), &new(&cloud, goal), Timestamp(cloud.at)).unwrap();
         preview.steps.into_iter().map(|step| step.prospect).collect()
     };
-    let rests = prospects(NewGoal::Reboot(cloud.hosts[0], Guests::Stop));
+    let rests = prospects(NewGoal::Act(cloud.hosts[0], Act::reboot(Guests::Stop)));
     assert!(rests.contains(&Prospect::Rests(Rest::Stop)));
     assert!(rests.iter().any(|prospect| matches!(prospect, Prospect::Waits(why) if why.contains("=none"))));
-    let moves = prospects(NewGoal::Reboot(cloud.hosts[0], Guests::Move));
+    let moves = prospects(NewGoal::Act(cloud.hosts[0], Act::reboot(Guests::Move)));
     assert!(moves.iter().any(|prospect| matches!(prospect, Prospect::Moves { .. })));
 }
 

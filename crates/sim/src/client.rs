@@ -181,8 +181,8 @@ impl World {
             (0..=39, _) if stopped => ClientRequest::ResumePlans,
             (0..=44, _) => ClientRequest::Drain(host),
             (45..=56, _) => {
-                let guests = [Guests::Move, Guests::Suspend, Guests::Stop];
-                ClientRequest::BootHost(host, guests[self.rng.index(3)])
+                let guests = [Guests::Move, Guests::Suspend, Guests::Stop, Guests::Stay];
+                ClientRequest::BootHost(host, guests[self.rng.index(4)])
             }
             (57..=62, _) => ClientRequest::Recover(host),
             (63..=84, Some(closed)) => ClientRequest::Undrain(closed),

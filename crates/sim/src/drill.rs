@@ -66,6 +66,8 @@ enum Act {
     BootMoved,
     BootSuspended,
     BootStopped,
+    /// Its host runs an action under it.
+    RunHere,
 }
 
 /// The required end.
@@ -108,7 +110,7 @@ macro_rules! operations {
 
 use Act::{
     Abort, BootMoved, BootStopped, BootSuspended, Confirm, Create, Delete, Drain, HardReboot, LeaveHome,
-    LiveMigrate, Migrate, Pause, Rebuild, Rescue, Resize, Restore, Resume, Revert, Shelve, Snapshot,
+    LiveMigrate, Migrate, Pause, Rebuild, Rescue, Resize, Restore, Resume, Revert, RunHere, Shelve, Snapshot,
     SoftDelete, SoftReboot, Start, StayHome, Stop, Suspend, Undrain, Unpause, Unrescue, Unshelve,
 };
 
@@ -201,6 +203,7 @@ operations! {
     "boot the host of what stands": [Create, Stop], BootStopped => Stands;
     "boot the host of what is suspended": [Create, Suspend], BootSuspended => Suspended;
     "delete before its host boots": [Create], BootSuspended, on "saving the memory" Delete => Gone;
+    "run an action under it": [Create], RunHere => Runs;
     "delete while it comes back": [Create, Shelve], Unshelve, on "preparing the disk" Delete => Gone;
 }
 
@@ -332,13 +335,14 @@ impl World {
         let server = self.plane.published.servers.keys().next().copied();
         let id = server.unwrap_or_else(|| ServerId::from_random([0; 16]));
         let ask = match act {
-            Act::Drain | Act::Undrain | BootMoved | BootSuspended | BootStopped => {
+            Act::Drain | Act::Undrain | BootMoved | BootSuspended | BootStopped | RunHere => {
                 let Some(home) = self.hosts[HOME].id else { return };
                 match act {
                     Act::Drain => ClientRequest::Drain(home),
                     BootMoved => ClientRequest::BootHost(home, Guests::Move),
                     BootSuspended => ClientRequest::BootHost(home, Guests::Suspend),
                     BootStopped => ClientRequest::BootHost(home, Guests::Stop),
+                    RunHere => ClientRequest::BootHost(home, Guests::Stay),
                     _ => ClientRequest::Undrain(home),
                 }
             }

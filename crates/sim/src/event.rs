@@ -90,11 +90,16 @@ pub(crate) enum ClientRequest {
     Skip(ServerId),
 }
 
-/// How an action ends that should boot a host.
+/// An action of every host that boots nothing.
+pub(crate) const PATCH: &str = "patch";
+
+/// How an action ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ActionEnd {
     /// The host boots.
     Boots,
+    /// It succeeds.
+    Succeeds,
     /// The action says that it failed.
     Fails,
     /// The action says that it succeeded, and nothing happens.

@@ -3,7 +3,7 @@
 use crate::{
     client::Clients,
     config::Mutation,
-    event::{ClientRequest, RULED_PACKAGE, Request, Save},
+    event::{ClientRequest, PATCH, RULED_PACKAGE, Request, Save},
 };
 use lenticular_control::{
     command::{
@@ -46,7 +46,7 @@ use lenticular_model::{
     image::{Data, Visibility},
     network::port::Port,
     ops::{
-        host_step::{HostStep, Stage},
+        host_step::{Act, Guests, HostStep, Stage},
         limits::Limits,
         plan::Plan,
     },
@@ -104,10 +104,13 @@ fn reconcile_plans_too(key: &Key, txn: &mut Txn<'_>, mutation: Option<Mutation>)
         && let Some(step) = txn.host_step_of_plan(id).filter(|step| step.stage == Stage::Emptying)
     {
         let (host, number, until) = (step.id, txn.seq, Timestamp(i64::MAX));
-        txn.update::<HostStep>(&host, |step| step.stage = Stage::Acting { number, until });
+        txn.update::<HostStep>(&host, |step| {
+            let name = REBOOT.to_owned();
+            step.stage = Stage::Acting { name, number, until };
+        });
         txn.update::<Host>(&host, |host| {
             let (name, boot_id) = (REBOOT.to_owned(), host.boot_id.clone());
-            host.order.action = Some(ActionOrder { number, name, boot_id });
+            host.order.action = Some(ActionOrder { number, name, boot_id, expect: String::new() });
         });
     }
     reconcile::reconcile(key.clone(), txn)
@@ -276,6 +279,16 @@ fn enforce_drafts(txn: &mut Txn<'_>, caller: &Caller) -> Result<()> {
     drafts.iter().try_for_each(|id| rule::enforce(txn, caller, id, true).map(drop))
 }
 
+/// What a host carries out in plans of clients.
+fn an_act(guests: Guests) -> Act {
+    let actions: &[&str] = match guests {
+        Guests::Move | Guests::Stop => &[REBOOT],
+        Guests::Suspend => &[PATCH, REBOOT],
+        Guests::Stay => &[PATCH],
+    };
+    Act { guests, actions: actions.iter().map(|name| (*name).to_owned()).collect(), expect: None }
+}
+
 fn start_plan(txn: &mut Txn<'_>, caller: &Caller, goal: NewGoal) -> Result<()> {
     let new = NewPlan {
         goal,
@@ -295,7 +308,9 @@ fn run_plan(txn: &mut Txn<'_>, caller: &Caller, ask: &ClientRequest) -> Result<(
     };
     match ask {
         ClientRequest::Drain(host) => start_plan(txn, caller, NewGoal::Drain(*host)),
-        ClientRequest::BootHost(host, guests) => start_plan(txn, caller, NewGoal::Reboot(*host, *guests)),
+        ClientRequest::BootHost(host, guests) => {
+            start_plan(txn, caller, NewGoal::Act(*host, an_act(*guests)))
+        }
         ClientRequest::Recover(host) => start_plan(txn, caller, NewGoal::Recover(*host)),
         ClientRequest::Skip(server) => {
             let step = txn.plan_steps.get(server).ok_or_else(|| Error::not_found("Server", server))?;

@@ -12,7 +12,7 @@ use lenticular_model::{
         migration::{Migration, Mode},
         server::{Condition, Wanted},
     },
-    host::{host::Host, readiness},
+    host::{action::REBOOT, host::Host, readiness},
     ops::{
         host_step::Stage,
         plan::Plan,
@@ -121,7 +121,10 @@ impl World {
     /// 7: a plan boots no host on which a guest of the cloud runs.
     pub(crate) fn check_plan_boot(&mut self, (before, after): (&State, &State), id: &str) {
         let Ok(id) = id.parse::<HostId>() else { return };
-        let ordered = |state: &State| state.hosts.get(&id)?.order.action.as_ref().map(|order| order.number);
+        let ordered = |state: &State| {
+            let order = state.hosts.get(&id)?.order.action.as_ref().filter(|order| order.name == REBOOT)?;
+            Some(order.number)
+        };
         let (last, now) = (ordered(before), ordered(after));
         if now.is_none() || now == last {
             return;
@@ -213,7 +216,7 @@ pub(crate) fn unfinished(state: &State, now: Timestamp) -> Option<String> {
                 return Some(format!(
                     "plan {}: its host is {}, {:?}",
                     plan.id,
-                    step.stage.name(),
+                    step.stage.text(),
                     plan.phase
                 ));
             }

@@ -1,7 +1,7 @@
 //! What hosts say about themselves: faults change it, operators have it checked, and the cloud must know it at rest.
 
 use crate::{
-    event::{ActionEnd, Event, RULED_PACKAGE},
+    event::{ActionEnd, Event, PATCH, RULED_PACKAGE},
     host::Host,
     world::{World, note},
 };
@@ -61,7 +61,7 @@ impl Host {
             versions: Some(self.versions()),
             package_format: None,
             packages: None,
-            actions: Some(vec![REBOOT.to_owned()]),
+            actions: Some([PATCH, REBOOT].map(str::to_owned).to_vec()),
             action: None,
         }
     }
@@ -197,6 +197,7 @@ impl World {
         let how = match self.rng.range(0, 10) {
             0 if self.faulty => ActionEnd::Fails,
             1 if self.faulty => ActionEnd::Lies,
+            _ if order.name == PATCH => ActionEnd::Succeeds,
             _ => ActionEnd::Boots,
         };
         let takes = self.rng.range(50, 20_000);
@@ -211,12 +212,13 @@ impl World {
         note!(self, "{} has run action {number}: {how:?}", self.hosts[n].name);
         let word = match how {
             ActionEnd::Boots => "boots",
+            ActionEnd::Succeeds => "succeeds",
             ActionEnd::Fails => "fails",
             ActionEnd::Lies => "lies",
         };
         self.coverage.note("action", word);
         let Some(agent) = self.hosts[n].live(agent_run) else { return };
-        let trouble = (how == ActionEnd::Fails).then(|| "'reboot' failed".to_owned());
+        let trouble = (how == ActionEnd::Fails).then(|| "its program failed".to_owned());
         let state = ActionState::Ended { trouble, output: "as ordered".to_owned() };
         agent.core.action_ended(ActionResult { number, state });
         self.advance(n);

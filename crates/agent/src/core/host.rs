@@ -278,7 +278,10 @@ mod tests {
     fn an_action_begins_once_in_the_boot_that_its_order_names() {
         let ordered = |number, boot_id: &str| {
             let (name, boot_id) = ("reboot".to_owned(), boot_id.to_owned());
-            HostOrder { action: Some(ActionOrder { number, name, boot_id }), ..HostOrder::default() }
+            HostOrder {
+                action: Some(ActionOrder { number, name, boot_id, expect: String::new() }),
+                ..HostOrder::default()
+            }
         };
         let told = |host: &mut HostState| host.introduce().0.action.map(|action| action.state);
         let mut host = HostState::default();

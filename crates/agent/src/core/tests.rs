@@ -523,7 +523,10 @@ fn a_guest_that_ends_as_it_was_asked_to_did_not_end_by_itself() {
 #[test]
 fn a_host_does_not_boot_while_a_guest_runs() {
     let (name, boot_id) = (REBOOT.to_owned(), "boot-a".to_owned());
-    let boots = HostOrder { action: Some(ActionOrder { number: 9, name, boot_id }), ..HostOrder::default() };
+    let boots = HostOrder {
+        action: Some(ActionOrder { number: 9, name, boot_id, expect: String::new() }),
+        ..HostOrder::default()
+    };
     let mut core = running();
     core.apply(&Orders { after: 1, upto: 2, host: Some(boots), ..all_orders(Vec::new()) });
     assert_eq!(core.begin_action(), None);

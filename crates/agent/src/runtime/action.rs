@@ -15,12 +15,13 @@ pub struct HostAction {
 }
 
 impl HostAction {
-    async fn run(&self) -> ActionState {
+    /// `expect` says what should come of it.
+    async fn run(&self, expect: &str) -> ActionState {
         let Some((program, args)) = self.command.split_first() else {
             return ended(Some("no program is named".to_owned()), "");
         };
         let limits = Limits { deadline: self.deadline, memory_mb_and_cpu_s: None };
-        match exec::run(Path::new(program), args, limits).await {
+        match exec::run_with([("LENTICULAR_EXPECT", expect)], Path::new(program), args, limits).await {
             Ok(output) => ended(None, &output),
             Err(ExecError::Failed { program, status, stdout, stderr, .. }) => {
                 ended(Some(format!("'{program}' failed ({status})")), &format!("{stdout}{stderr}"))
@@ -46,7 +47,7 @@ impl Runtime {
         let action = self.config.actions.get(&order.name).cloned();
         self.actions.spawn(async move {
             let state = match action {
-                Some(action) => action.run().await,
+                Some(action) => action.run(&order.expect).await,
                 None => {
                     let why = format!("this host's configuration allows no action '{}'", order.name);
                     ended(Some(why), "")
@@ -83,10 +84,11 @@ mod tests {
             trouble: trouble.map(str::to_owned),
             output: output.to_owned(),
         };
-        assert_eq!(action("echo one; echo two").run().await, said(None, "one\ntwo"));
-        let failed = action("printf 'half\\033[31m'; echo why >&2; exit 3").run().await;
+        assert_eq!(action("echo one; echo two").run("").await, said(None, "one\ntwo"));
+        assert_eq!(action("echo $LENTICULAR_EXPECT").run("kernel=6.1").await, said(None, "kernel=6.1"));
+        let failed = action("printf 'half\\033[31m'; echo why >&2; exit 3").run("").await;
         assert_eq!(failed, said(Some("'sh' failed (exit status: 3)"), "half[31mwhy"));
-        let ActionState::Ended { output, .. } = action("yes ä | head -c 100000; echo end").run().await
+        let ActionState::Ended { output, .. } = action("yes ä | head -c 100000; echo end").run("").await
         else {
             panic!("it has ended");
         };
@@ -95,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_action_that_hangs_is_ended() {
-        let ActionState::Ended { trouble, .. } = action("sleep 600").run().await else {
+        let ActionState::Ended { trouble, .. } = action("sleep 600").run("").await else {
             panic!("it has ended");
         };
         assert_eq!(trouble.as_deref(), Some("'sh' did not end within 1 s"));

@@ -13,7 +13,11 @@ use lenticular_control::{
 use lenticular_model::{
     AggregateId, HostId, PlanId, ProjectId, ServerId, State, Txn,
     error::{Error, Result},
-    ops::{host_step::Guests, limits::Limits},
+    host::action::REBOOT,
+    ops::{
+        host_step::{Act, Guests},
+        limits::Limits,
+    },
     policy::{self, Action, Caller},
 };
 use lenticular_wire::operator::{LimitsAsk, Nothing, PlanAsk, PlanView, ReasonAsk, ResumeAsk, SkipAsk};
@@ -140,17 +144,16 @@ fn read(state: &State, ask: &PlanAsk) -> Result<NewPlan> {
 }
 
 fn goal(state: &State, ask: &PlanAsk) -> Result<NewGoal> {
-    let named = [&ask.drain, &ask.reboot, &ask.recover, &ask.project, &ask.aggregate];
+    let named = [&ask.drain, &ask.reboot, &ask.run, &ask.recover, &ask.project, &ask.aggregate];
     let said = named.iter().filter(|name| name.is_some()).count() + usize::from(!ask.servers.is_empty());
     if said != 1 {
         return Err(Error::invalid(
-            "Say in one way what the plan does: drain, reboot, recover, project, aggregate or servers.",
+            "Say in one way what the plan does: drain, reboot, run, recover, project, aggregate or servers.",
         ));
     }
-    if ask.guests.is_some() && ask.reboot.is_none() {
-        return Err(Error::invalid(
-            "'guests' says what becomes of the guests of a host that boots: 'reboot'.",
-        ));
+    let of_acts = ask.guests.is_some() || ask.expect.is_some() || !ask.actions.is_empty();
+    if of_acts && ask.reboot.is_none() && ask.run.is_none() {
+        return Err(Error::invalid("'guests', 'actions' and 'expect' go with 'reboot' or 'run'."));
     }
     let host = |name: &String| -> Result<HostId> {
         let host = state.host_named(name).ok_or_else(|| Error::not_found("Host", name))?;
@@ -158,18 +161,25 @@ fn goal(state: &State, ask: &PlanAsk) -> Result<NewGoal> {
     };
     Ok(match named {
         [Some(name), ..] => NewGoal::Drain(host(name)?),
-        [_, Some(name), ..] => NewGoal::Reboot(host(name)?, guests(ask)?),
-        [_, _, Some(name), ..] => NewGoal::Recover(host(name)?),
+        [_, Some(name), ..] => NewGoal::Act(host(name)?, act(ask, Some(REBOOT), Guests::Move)?),
+        [_, _, Some(name), ..] => NewGoal::Act(host(name)?, act(ask, None, Guests::Stay)?),
+        [_, _, _, Some(name), ..] => NewGoal::Recover(host(name)?),
         [.., Some(project), _] => NewGoal::Project(find_project(state, project)?),
         [.., Some(name)] => NewGoal::Aggregate(find_aggregate(state, name)?),
         _ => NewGoal::Servers(find_all(state, &ask.servers)?),
     })
 }
 
-fn guests(ask: &PlanAsk) -> Result<Guests> {
-    let Some(name) = &ask.guests else { return Ok(Guests::Move) };
-    Guests::from_name(name)
-        .ok_or_else(|| Error::invalid(format!("'guests' is 'move', 'suspend' or 'stop', not '{name}'.")))
+fn act(ask: &PlanAsk, last: Option<&str>, guests: Guests) -> Result<Act> {
+    let guests = match &ask.guests {
+        None => guests,
+        Some(name) => Guests::from_name(name).ok_or_else(|| {
+            Error::invalid(format!("'guests' is 'move', 'suspend', 'stop' or 'stay', not '{name}'."))
+        })?,
+    };
+    let actions = ask.actions.iter().map(String::as_str).chain(last).map(str::to_owned).collect();
+    let expect = ask.expect.as_deref().map(str::parse).transpose()?;
+    Ok(Act { guests, actions, expect })
 }
 
 /// Finds each server by its id, or by a name that only one server has.

@@ -10,7 +10,7 @@ use lenticular_model::{
     HostId, Kind, PlanId, State, Timestamp,
     compute::{migration::Mode, server::Server},
     error::{Error, Result},
-    host::readiness,
+    host::{action::REBOOT, host::Host, readiness},
     ops::{
         host_step::{HostStep, HostWas, PastHostStep, Stage},
         limits::Limits,
@@ -87,13 +87,13 @@ async fn ended_steps(ctx: &Ctx, id: &PlanId) -> Result<Vec<PastStep>> {
 
 /// What a plan did to the host that it booted.
 async fn ended_host_step(ctx: &Ctx, plan: &Plan) -> Result<Option<HostStepView>> {
-    let Goal::Reboot { host_id, .. } = plan.goal else { return Ok(None) };
+    let Goal::Act { host_id, .. } = plan.goal else { return Ok(None) };
     let key = PastHostStep::key(&plan.id, host_id);
     let doc = ctx.app.store.get(Kind::PastHostStep, &key).await?;
     let past = doc.map(|doc| serde_json::from_str::<PastHostStep>(&doc).map_err(Error::internal));
     Ok(past.transpose()?.map(|past| HostStepView {
         host: past.host_name,
-        stage: if past.done { "done".to_owned() } else { format!("ended while {}", past.stage.name()) },
+        stage: if past.done { "done".to_owned() } else { format!("ended while {}", past.stage.text()) },
         since: past.ended_at.iso(),
         why: None,
         before: was(&past.before),
@@ -102,7 +102,9 @@ async fn ended_host_step(ctx: &Ctx, plan: &Plan) -> Result<Option<HostStepView>>
 }
 
 fn was(was: &HostWas) -> String {
-    format!("kernel {}, boot {}", was.kernel, was.boot_id)
+    let expected = was.version.as_ref().filter(|(name, _)| name != "kernel");
+    let expected = expected.map(|(name, version)| format!("{name} {version}, ")).unwrap_or_default();
+    format!("{expected}kernel {}, boot {}", was.kernel, was.boot_id)
 }
 
 fn host_step(state: &State, step: &HostStep) -> HostStepView {
@@ -110,7 +112,13 @@ fn host_step(state: &State, step: &HostStep) -> HostStepView {
     let until = |at: &Timestamp| format!("until {}", at.iso());
     let why = match &step.stage {
         Stage::Emptying => what_runs(state, step),
-        Stage::Acting { until: at, .. } => Some(format!("it should be back {}", until(at))),
+        Stage::Acting { name, until: at, .. } if name == REBOOT => {
+            Some(format!("it should be back {}", until(at)))
+        }
+        Stage::Acting { until: at, .. } => match host.is_some_and(|host| runs(host, &step.stage)) {
+            true => None,
+            false => Some(format!("it should begin {}", until(at))),
+        },
         Stage::Proving { until: at, .. } => {
             let lines = host.map(|host| readiness::of_host(state, host)).unwrap_or_default();
             let line = lines.into_iter().find(|line| !line.overruled).map(|line| line.text);
@@ -121,12 +129,18 @@ fn host_step(state: &State, step: &HostStep) -> HostStepView {
     };
     HostStepView {
         host: host_name(state, step.id),
-        stage: step.stage.name().to_owned(),
+        stage: step.stage.text(),
         since: step.since.iso(),
         why,
         before: was(&step.before),
-        after: host.map(|host| was(&is_now(host))).unwrap_or_default(),
+        after: host.map(|host| was(&is_now(host, step.act.expect.as_ref()))).unwrap_or_default(),
     }
+}
+
+/// True if the action of this stage has begun.
+fn runs(host: &Host, stage: &Stage) -> bool {
+    let Stage::Acting { number, .. } = stage else { return false };
+    host.action.as_ref().is_some_and(|action| action.number == *number)
 }
 
 /// What is read once for all steps of a plan.

@@ -2,29 +2,61 @@
 
 use lenticular_model::{
     HostId, Kind, PlanId, Txn,
-    host::host::{Host, Intent},
-    ops::host_step::{Guests, HostStep, HostWas, PastHostStep, Stage},
+    host::{
+        action::REBOOT,
+        host::{Host, Intent},
+    },
+    ops::host_step::{Act, Expect, HostStep, HostWas, PROVEN_WITHIN_S, PastHostStep, Stage},
 };
 
 /// Begins a step of a plan for a host.
-pub fn begin(txn: &mut Txn<'_>, plan_id: &PlanId, host: &Host, guests: Guests) {
+pub fn begin(txn: &mut Txn<'_>, plan_id: &PlanId, host: &Host, act: &Act) {
     txn.put(HostStep {
         id: host.id,
         created_at: txn.now,
         updated_at: None,
         plan_id: plan_id.clone(),
-        guests,
+        act: act.clone(),
+        acted: 0,
+        before: is_now(host, act.expect.as_ref()),
         stage: Stage::Emptying,
         since: txn.now,
-        before: is_now(host),
         unknown: Default::default(),
     });
 }
 
 /// What a host is now.
-pub fn is_now(host: &Host) -> HostWas {
+pub fn is_now(host: &Host, expect: Option<&Expect>) -> HostWas {
     let kernel = host.versions.get("kernel").unwrap_or(&host.kernel).clone();
-    HostWas { boot_id: host.boot_id.clone(), kernel }
+    let version = expect.and_then(|expect| host.versions.get_key_value(&expect.name));
+    let version = version.map(|(name, version)| (name.clone(), version.clone()));
+    HostWas { boot_id: host.boot_id.clone(), kernel, version }
+}
+
+/// The host makes a check, and proves itself.
+pub fn prove(txn: &mut Txn<'_>, host: &Host) {
+    let check = host.order.check + 1;
+    txn.update::<Host>(&host.id, |host| host.order.check = check);
+    let until = txn.now.plus_s(PROVEN_WITHIN_S);
+    enter(txn, host.id, Stage::Proving { check, canary: None, until });
+}
+
+/// An operator resumes the plan: an action that is not known to be over is ordered once more, and a host that proves itself begins
+/// to do so anew.
+pub fn retry(txn: &mut Txn<'_>, step: &HostStep) {
+    let Some(host) = txn.hosts.get(&step.id).cloned() else { return };
+    match &step.stage {
+        Stage::Emptying | Stage::Waking => {}
+        // The boot of the order is over, and will be noticed.
+        Stage::Acting { name, .. } if name == REBOOT && has_booted(&host) => {}
+        Stage::Acting { .. } => enter(txn, step.id, Stage::Emptying),
+        Stage::Proving { .. } => prove(txn, &host),
+    }
+}
+
+/// True if the host has booted since its last action was ordered.
+pub fn has_booted(host: &Host) -> bool {
+    host.order.action.as_ref().is_some_and(|order| order.boot_id != host.boot_id)
 }
 
 /// The host enters a stage.
@@ -45,7 +77,7 @@ pub fn end(txn: &mut Txn<'_>, id: HostId, done: bool) {
         begun_at: step.created_at,
         ended_at: txn.now,
         before: step.before.clone(),
-        after: is_now(&host),
+        after: is_now(&host, step.act.expect.as_ref()),
         stage: step.stage.clone(),
         done,
     };

@@ -6,7 +6,6 @@ use lenticular_model::{
     compute::migration::{Migration, Phase},
     host::host::{Host, Intent},
     ops::{
-        host_step::{BACK_WITHIN_S, Stage},
         pace::{PACE, PlanPace},
         plan::{Plan, PlanPhase},
         plan_step::{PastStep, PlanStep, StepOutcome, StepState},
@@ -180,24 +179,6 @@ fn wake_all(txn: &mut Txn<'_>, id: &PlanId) {
     for server in rested.map(|step| step.id).collect::<Vec<_>>() {
         if let Some(server) = txn.servers.get(&server).filter(|server| server.task.is_none()).cloned() {
             rest::wake(txn, &server, &by);
-        }
-    }
-}
-
-/// An operator resumes a plan: a host that has not booted is told to once more, and one that has, proves itself once more.
-pub fn retry_host(txn: &mut Txn<'_>, id: &PlanId) {
-    let Some(step) = txn.host_step_of_plan(id).cloned() else { return };
-    let Some(host) = txn.hosts.get(&step.id) else { return };
-    let order = host.order.action.as_ref().filter(|order| order.boot_id != host.boot_id);
-    let (booted_by, until) = (order.map(|order| order.number), txn.now.plus_s(BACK_WITHIN_S));
-    match (&step.stage, booted_by) {
-        (Stage::Emptying | Stage::Waking, _) => {}
-        // The boot of the order is over, so the host is seen to have booted, and proves itself.
-        (Stage::Acting { .. } | Stage::Proving { .. }, Some(number)) => {
-            host_step::enter(txn, step.id, Stage::Acting { number, until });
-        }
-        (Stage::Acting { .. } | Stage::Proving { .. }, None) => {
-            host_step::enter(txn, step.id, Stage::Emptying);
         }
     }
 }

@@ -24,6 +24,7 @@
 //!   release of exactly this disk.
 //! - A server that no host has is lost. It is never created again, because it may have been deleted after the
 //!   backup.
+//! - No action of a host is ordered twice by itself: plans that had one under way halt.
 //! - A disk that a host has and no record explains is found ([`Fate::Found`]). It stays and is shown until an
 //!   operator gives it up ([`give_up`]), or until its server's place shows that it is only a leftover.
 //! - Two disks of one generation, both ready to run, are a conflict: the server keeps the record's host, and the
@@ -31,7 +32,7 @@
 //! - Generations are numbers that no earlier incarnation has issued: they continue from the time of the restore in
 //!   seconds.
 
-use crate::lifecycle::{archive::archive_if_gone, disk, migration, ports, shelf, snapshot};
+use crate::lifecycle::{archive::archive_if_gone, disk, migration, plan, ports, shelf, snapshot};
 use lenticular_model::{
     HostId, ServerId, Txn,
     compute::{
@@ -42,6 +43,10 @@ use lenticular_model::{
     host::{
         host::{Heartbeat, Host},
         observation::{Observation, ObservedState},
+    },
+    ops::{
+        host_step::{HostStep, Stage},
+        plan::PlanPhase,
     },
 };
 use std::sync::Arc;
@@ -57,10 +62,12 @@ pub fn begin(txn: &mut Txn<'_>) {
     for id in hosts {
         txn.delete::<Heartbeat>(&id);
         txn.update::<Host>(&id, |host| {
+            host.order.action = None;
             host.unheard = true;
             host.silent_since = host.silent_since.or(Some(now));
         });
     }
+    halt_actions(txn);
     let since = u64::try_from(now.unix_s()).unwrap_or_default();
     let servers: Vec<Arc<Server>> = txn.servers.values().cloned().collect();
     for server in servers {
@@ -72,6 +79,20 @@ pub fn begin(txn: &mut Txn<'_>) {
             s.restored = Some(if denied { Restored::Denied } else { Restored::Unheard });
         });
         disk::update(txn, server.id, |disk| disk.issued = disk.issued.max(disk.generation).max(since));
+    }
+}
+
+/// Nobody knows whether an action ran since, and it is not run twice unless an operator says so.
+fn halt_actions(txn: &mut Txn<'_>) {
+    let acts = |step: &&Arc<HostStep>| matches!(step.stage, Stage::Acting { .. });
+    let acting: Vec<Arc<HostStep>> = txn.host_steps.values().filter(acts).cloned().collect();
+    for step in acting {
+        if txn.plans.get(&step.plan_id).is_some_and(|plan| plan.is_running()) {
+            let host = txn.hosts.get(&step.id).map(|host| host.name.clone()).unwrap_or_default();
+            let why =
+                format!("the store was restored from a backup while host {host} was {}", step.stage.text());
+            plan::set_phase(txn, &step.plan_id, PlanPhase::Halted { why });
+        }
     }
 }
 

@@ -94,10 +94,10 @@ pub fn begin_session(txn: &mut Txn<'_>, registration: Registration) -> Result<He
     let host = host.unwrap_or_else(|| new_host(txn, id, name, zone));
     // An agent that does not say its release, the kernel or the boot's time is older than one that did.
     let (kernel, agent) = (String::new(), String::new());
-    let (versions, unreached, actions) = Default::default();
+    let (versions, unreached, actions, action) = Default::default();
     let now =
         Host { protocol, silent_since: None, booted_at: None, kernel, agent, versions, unreached, ..host };
-    let mut now = Host { packages: None, actions, ..now };
+    let mut now = Host { packages: None, actions, action, ..now };
     // A registration has all evidence: a check that it does not name is not made any more.
     now.evidence.retain(|check, _| evidence.iter().any(|seen| seen.check == *check));
     note(&mut now, facts, &evidence, txn.now);

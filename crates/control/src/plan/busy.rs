@@ -17,7 +17,8 @@ pub fn what_runs(state: &State, step: &HostStep) -> Option<String> {
     if state.hosts.get(&step.id).is_some_and(|host| host.unheard) {
         return Some("it has not said what runs there since the store was restored".to_owned());
     }
-    let what = match step.guests {
+    let what = match step.act.guests {
+        Guests::Stay => return None,
         Guests::Move => {
             let left = state.taken_of_host(step.id).servers;
             (left > 0).then(|| format!("{left} servers take room there"))

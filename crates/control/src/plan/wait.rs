@@ -77,7 +77,7 @@ pub fn wait(
 /// The server's state, its host or its owner does not permit it.
 pub fn deed(state: &State, plan: &Plan, server: &Server) -> Result<Deed, Wait> {
     let step = state.host_step_of_plan(&plan.id);
-    match step.and_then(|step| step.guests.rest()) {
+    match step.and_then(|step| step.act.guests.rest()) {
         Some(how) => {
             held_at_rest(state, server, how).map_or(Ok(Deed::Rest(how)), |why| Err(Wait::for_change(why)))
         }

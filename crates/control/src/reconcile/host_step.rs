@@ -1,4 +1,4 @@
-//! The stages of a host that a plan boots: it is emptied, boots, proves itself, and its guests go on.
+//! The stages of a host that carries out a plan's actions: it is emptied, acts, proves itself, and its guests go on.
 //!
 //! `lenticular_model::ops::host_step` shows the stages. Each is left when the host is seen to be further, so a crash at any
 //! point repeats nothing.
@@ -15,7 +15,7 @@ use lenticular_model::{
         readiness,
     },
     ops::{
-        host_step::{BACK_WITHIN_S, HostStep, PROVEN_WITHIN_S, Stage},
+        host_step::{BACK_WITHIN_S, BEGUN_WITHIN_S, HostStep, Stage},
         plan::{Plan, PlanPhase},
         plan_step::{PlanStep, StepState},
     },
@@ -35,11 +35,14 @@ pub fn advance(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
     match step.stage {
         Stage::Emptying => {
             if what_runs(txn, &step).is_none() {
-                act(txn, &host);
+                act(txn, &step, &host);
             }
             None
         }
-        Stage::Acting { number, until } => acting(txn, (plan, &step), &host, (number, until)),
+        Stage::Acting { ref name, number, until } => {
+            let order = Ordered { name, number, until };
+            acting(txn, (plan, &step), &host, order)
+        }
         Stage::Proving { check, canary, until } => proving(txn, (plan, &step), &host, (check, canary, until)),
         Stage::Waking => {
             wake(txn, plan);
@@ -52,12 +55,15 @@ pub fn advance(txn: &mut Txn<'_>, plan: &Plan) -> Option<Timestamp> {
     }
 }
 
-/// Orders the action that boots the host.
-fn act(txn: &mut Txn<'_>, host: &Host) {
-    let (number, until) = (txn.seq, txn.now.plus_s(BACK_WITHIN_S));
-    let order = ActionOrder { number, name: REBOOT.to_owned(), boot_id: host.boot_id.clone() };
+/// Orders the host's next action. After the last one the host proves itself.
+fn act(txn: &mut Txn<'_>, step: &HostStep, host: &Host) {
+    let Some(name) = step.act.actions.get(step.acted).cloned() else { return host_step::prove(txn, host) };
+    let number = txn.seq;
+    let until = txn.now.plus_s(if name == REBOOT { BACK_WITHIN_S } else { BEGUN_WITHIN_S });
+    let (boot_id, expect) = (host.boot_id.clone(), step.act.expect.as_ref().map(ToString::to_string));
+    let order = ActionOrder { number, name: name.clone(), boot_id, expect: expect.unwrap_or_default() };
     txn.update::<Host>(&host.id, |host| host.order.action = Some(order));
-    host_step::enter(txn, host.id, Stage::Acting { number, until });
+    host_step::enter(txn, host.id, Stage::Acting { name, number, until });
 }
 
 fn halt(txn: &mut Txn<'_>, plan: &Plan, why: String) -> Option<Timestamp> {
@@ -65,48 +71,66 @@ fn halt(txn: &mut Txn<'_>, plan: &Plan, why: String) -> Option<Timestamp> {
     None
 }
 
+/// An action that was ordered.
+struct Ordered<'a> {
+    name: &'a str,
+    number: u64,
+    until: Timestamp,
+}
+
 fn acting(
     txn: &mut Txn<'_>,
     (plan, step): (&Plan, &HostStep),
     host: &Host,
-    (number, until): (u64, Timestamp),
+    Ordered { name, number, until }: Ordered<'_>,
 ) -> Option<Timestamp> {
-    let ordered_in = host.order.action.as_ref().map(|order| order.boot_id.as_str());
-    if ordered_in != Some(host.boot_id.as_str()) && host.is_up() {
-        prove(txn, host);
-        return txn.host_steps.get(&step.id).map(|_| txn.now);
-    }
     let ran = host.action.as_ref().filter(|action| action.number == number).map(|action| &action.state);
+    let (boots, host_name) = (name == REBOOT, &host.name);
+    let is_over = match boots {
+        true => host_step::has_booted(host) && host.is_up(),
+        false => matches!(ran, Some(ActionState::Ended { trouble: None, .. })),
+    };
+    if is_over {
+        txn.update::<HostStep>(&step.id, |step| step.acted += 1);
+        host_step::enter(txn, step.id, Stage::Emptying);
+        return Some(txn.now);
+    }
     if let Some(ActionState::Ended { trouble: Some(trouble), output }) = ran {
         let said = output.lines().next_back().filter(|line| !line.is_empty());
         let said = said.map(|line| format!(": {line}")).unwrap_or_default();
-        let name = &host.name;
-        return halt(txn, plan, format!("host {name} could not run its action reboot, {trouble}{said}"));
+        return halt(txn, plan, format!("host {host_name} could not run its action {name}, {trouble}{said}"));
     }
-    let allowed = host.actions.iter().any(|action| action == REBOOT);
+    let allowed = host.actions.iter().any(|action| action == name);
     if host.is_up() && !allowed && ran.is_none() {
-        let name = &host.name;
-        return halt(txn, plan, format!("the configuration of host {name} allows no action reboot any more"));
+        return halt(
+            txn,
+            plan,
+            format!("the configuration of host {host_name} allows no action {name} any more"),
+        );
     }
-    if txn.now < until {
-        return Some(until);
+    let is_lost = ran == Some(&ActionState::Interrupted) || ran.is_none() && host_step::has_booted(host);
+    if !boots && is_lost {
+        let why = format!(
+            "the agent of host {host_name} ended while its action {name} ran, or the host booted; nobody knows how far it came"
+        );
+        return halt(txn, plan, why);
+    }
+    // How long another action may run is up to the host.
+    let runs = !boots && ran.is_some() && host.is_up();
+    if txn.now < until || runs {
+        return Some(until).filter(|until| txn.now < *until);
     }
     let begun = match ran {
-        None => "its agent has not said that it began the action reboot",
-        Some(ActionState::Running) => "its action reboot runs",
-        Some(ActionState::Ended { .. }) => "its action reboot ended well",
-        Some(ActionState::Interrupted) => "its agent ended during the action reboot",
+        None => format!("its agent has not said that it began the action {name}"),
+        Some(ActionState::Running) => format!("its action {name} runs"),
+        Some(ActionState::Ended { .. }) => format!("its action {name} ended well"),
+        Some(ActionState::Interrupted) => format!("its agent ended during the action {name}"),
     };
-    let (name, minutes) = (&host.name, BACK_WITHIN_S / 60);
-    halt(txn, plan, format!("host {name} has not booted and come back within {minutes} minutes; {begun}"))
-}
-
-/// Orders a check.
-fn prove(txn: &mut Txn<'_>, host: &Host) {
-    let check = host.order.check + 1;
-    txn.update::<Host>(&host.id, |host| host.order.check = check);
-    let until = txn.now.plus_s(PROVEN_WITHIN_S);
-    host_step::enter(txn, host.id, Stage::Proving { check, canary: None, until });
+    let (what, minutes) = match boots {
+        true => ("booted and come back", BACK_WITHIN_S / 60),
+        false => ("begun what it was ordered to do", BEGUN_WITHIN_S / 60),
+    };
+    halt(txn, plan, format!("host {host_name} has not {what} within {minutes} minutes; {begun}"))
 }
 
 /// The host runs a canary, as soon as few others of its zone run one.
@@ -138,7 +162,13 @@ fn proving(
     let passed = canary.is_none_or(|number| host.canaries.passed >= number);
     let ended = checked && has_run;
     if ended && !passed {
-        return halt(txn, plan, format!("host {name} is back, and its canary failed{}", said_of(host)));
+        return halt(txn, plan, format!("the canary of host {name} failed{}", said_of(host)));
+    }
+    // What is expected is said with the check at the latest.
+    if let Some(expect) = step.act.expect.as_ref().filter(|expect| checked && !expect.is_met(host)) {
+        let is = host.versions.get(&expect.name).map_or("not known", String::as_str);
+        let what = &expect.name;
+        return halt(txn, plan, format!("{what} of host {name} is {is}; {} was expected", expect.versions));
     }
     let against = readiness::of_host(txn, host).into_iter().find(|line| !line.overruled);
     if ended && against.is_none() && host.is_up() {
@@ -148,7 +178,7 @@ fn proving(
     // A rule is not kept by waiting.
     let broken = against.as_ref().filter(|line| line.name.starts_with(readiness::RULE));
     if let Some(line) = broken.filter(|_| checked) {
-        return halt(txn, plan, format!("host {name} is back, and {}", line.text));
+        return halt(txn, plan, format!("host {name} is not ready: {}", line.text));
     }
     let until = if ended { until.min(step.since.plus_s(SETTLED_WITHIN_S)) } else { until };
     if txn.now < until {
@@ -160,7 +190,7 @@ fn proving(
         Some(line) => line.text,
         None => "it does not answer".to_owned(),
     };
-    halt(txn, plan, format!("host {name} is back, and has not proved itself: {why}"))
+    halt(txn, plan, format!("host {name} has not proved itself: {why}"))
 }
 
 fn said_of(host: &Host) -> String {

@@ -22,7 +22,7 @@ use lenticular_model::{
     error::Result,
     host::{host::Host, readiness},
     ops::{
-        host_step::Stage,
+        host_step::{Guests, Stage},
         plan::{Goal, Plan, PlanPhase},
         plan_step::{PlanStep, Rest, StepOutcome, StepState},
     },
@@ -100,7 +100,7 @@ fn settle(txn: &mut Txn<'_>, id: &PlanId) {
 fn settle_waiting(txn: &mut Txn<'_>, step: &PlanStep, server: &Server) {
     if server.host_id == Some(step.from) {
         let of_host = txn.host_step_of_plan(&step.plan_id);
-        let rests = of_host.is_some_and(|step| step.guests.rest().is_some());
+        let rests = of_host.is_some_and(|step| step.act.guests.rest().is_some());
         if rests && !rest::is_on(server) && server.task.is_none() {
             let why = "its guest does not run".to_owned();
             lifecycle::end_step(txn, step.id, StepOutcome::Gone { why });
@@ -220,10 +220,10 @@ fn settle_waking(txn: &mut Txn<'_>, step: &PlanStep, server: &Server, how: Rest)
 fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
     let Some(host) = plan.host() else { return };
     let step = txn.host_step_of_plan(&plan.id);
-    if step.is_some_and(|step| step.stage != Stage::Emptying) {
+    if step.is_some_and(|step| step.stage != Stage::Emptying || step.act.guests == Guests::Stay) {
         return;
     }
-    let rests = step.is_some_and(|step| step.guests.rest().is_some());
+    let rests = step.is_some_and(|step| step.act.guests.rest().is_some());
     let new = |server: &&Arc<Server>| {
         let is_here = server.wanted != Wanted::Absent && (!rests || rest::is_on(server));
         is_here && !txn.plan_steps.contains_key(&server.id)
@@ -238,7 +238,7 @@ fn adopt(txn: &mut Txn<'_>, plan: &Plan) {
 /// Done means: no step is left but skipped ones, a host that boots went through its stages, and nothing takes room on a host
 /// that is drained.
 fn is_done(txn: &Txn<'_>, plan: &Plan) -> bool {
-    if matches!(plan.goal, Goal::Reboot { .. }) {
+    if matches!(plan.goal, Goal::Act { .. }) {
         return txn.host_step_of_plan(&plan.id).is_none();
     }
     txn.steps_of_plan(&plan.id).all(|step| step.skipped.is_some() && step.is_waiting())

@@ -30,6 +30,10 @@ pub struct ActionOrder {
     pub name: String,
     /// The boot in which it runs, as a kernel's boot id.
     pub boot_id: String,
+    /// What should come of it, as `kernel=6.1.119-1`: the program finds it in its environment, as `LENTICULAR_EXPECT`. It may
+    /// be empty.
+    #[serde(default)]
+    pub expect: String,
 }
 
 /// How far an action is.

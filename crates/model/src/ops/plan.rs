@@ -14,8 +14,11 @@
 //! - A plan that does not run begins no move. Moves that are under way end as they would.
 //! - A plan that ended leaves State and stays in the store (`past_plan`). Each step does so when it is over.
 
-use super::{host_step::Guests, limits::Limits};
-use crate::{AggregateId, HostId, PlanId, Timestamp, UserId, record};
+use super::{
+    host_step::{Act, Guests},
+    limits::Limits,
+};
+use crate::{AggregateId, HostId, PlanId, Timestamp, UserId, host::action::REBOOT, record};
 use serde::{Deserialize, Serialize};
 
 /// The goal of a plan.
@@ -29,14 +32,14 @@ pub enum Goal {
         /// Its name.
         host_name: String,
     },
-    /// A host has booted, and its servers run as before.
-    Reboot {
+    /// A host has carried out actions, such as its reboot, and its servers run as before.
+    Act {
         /// The host.
         host_id: HostId,
         /// Its name.
         host_name: String,
-        /// What becomes of its guests.
-        guests: Guests,
+        /// What it carries out.
+        act: Act,
     },
     /// The servers of a host that are in error, and do not run, are started.
     Recover {
@@ -161,7 +164,7 @@ impl Plan {
     /// The host that takes no servers while the plan is not over.
     pub fn host(&self) -> Option<HostId> {
         match self.goal {
-            Goal::Drain { host_id, .. } | Goal::Reboot { host_id, .. } => Some(host_id),
+            Goal::Drain { host_id, .. } | Goal::Act { host_id, .. } => Some(host_id),
             Goal::Recover { .. } | Goal::Move { .. } => None,
         }
     }
@@ -169,8 +172,9 @@ impl Plan {
     /// The host that servers leave.
     pub fn drained(&self) -> Option<HostId> {
         match self.goal {
-            Goal::Drain { host_id, .. } | Goal::Reboot { host_id, guests: Guests::Move, .. } => Some(host_id),
-            Goal::Reboot { .. } | Goal::Recover { .. } | Goal::Move { .. } => None,
+            Goal::Drain { host_id, .. }
+            | Goal::Act { host_id, act: Act { guests: Guests::Move, .. }, .. } => Some(host_id),
+            Goal::Act { .. } | Goal::Recover { .. } | Goal::Move { .. } => None,
         }
     }
 
@@ -178,11 +182,18 @@ impl Plan {
     pub fn goal_text(&self) -> String {
         match &self.goal {
             Goal::Drain { host_name, .. } => format!("drain {host_name}"),
-            Goal::Reboot { host_name, guests, .. } => match guests {
-                Guests::Move => format!("reboot {host_name}, after its servers moved away"),
-                Guests::Suspend => format!("reboot {host_name}, with its guests suspended"),
-                Guests::Stop => format!("reboot {host_name}, with its guests stopped"),
-            },
+            Goal::Act { host_name, act: Act { guests, actions, .. }, .. } => {
+                let what = match &actions[..] {
+                    [only] if only == REBOOT => format!("reboot {host_name}"),
+                    _ => format!("run {} on {host_name}", actions.join(", ")),
+                };
+                match guests {
+                    Guests::Move => format!("{what}, after its servers moved away"),
+                    Guests::Suspend => format!("{what}, with its guests suspended"),
+                    Guests::Stop => format!("{what}, with its guests stopped"),
+                    Guests::Stay => what,
+                }
+            }
             Goal::Recover { host_name, .. } => format!("recover {host_name}"),
             Goal::Move { what } => format!("move {what}"),
         }

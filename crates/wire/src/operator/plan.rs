@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A request for a plan, or for a look at what the plan would do. Exactly one of `drain`, `reboot`, `recover`, `project`,
-/// `aggregate` and `servers` says what it does.
+/// A request for a plan, or for a look at what the plan would do. Exactly one of `drain`, `reboot`, `run`, `recover`,
+/// `project`, `aggregate` and `servers` says what it does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanAsk {
@@ -14,7 +14,16 @@ pub struct PlanAsk {
     /// Boots this host, and has it prove itself. The host takes no servers until that is over.
     #[serde(default)]
     pub reboot: Option<String>,
-    /// What becomes of the guests of a host that boots: `move` (the default), `suspend` or `stop`.
+    /// Has this host run its own actions, and prove itself. The host takes no servers until that is over.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// The names of the actions that the host runs, in their order; before it boots, if it boots.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// What the host should be afterwards, as `kernel=6.1.119-1` or `agent=>=0.2.0`. If it is so already, nothing is done.
+    #[serde(default)]
+    pub expect: Option<String>,
+    /// What becomes of the host's guests: `move` (the default of a reboot), `suspend`, `stop`, or `stay` (the default of a run).
     #[serde(default)]
     pub guests: Option<String>,
     /// Starts the servers of this host that are in error and do not run.
@@ -161,7 +170,7 @@ pub struct PlanView {
 pub struct HostStepView {
     /// The host.
     pub host: String,
-    /// `emptying`, `booting`, `proving itself`, `waking guests`, `done` or `ended`.
+    /// `emptying`, `booting`, `running` an action, `proving itself`, `waking guests`, `done`, or `ended` while it was in one of them.
     pub stage: String,
     /// Since when.
     pub since: String,

@@ -9,14 +9,14 @@ use lenticular_model::{
     compute::server::{Server, Wanted},
     error::{Error, Result},
     host::{
-        action::REBOOT,
+        action::{REBOOT, is_action_name},
         host::{Host, Intent, PROTOCOL_WITH_SUSPEND},
         readiness,
         rule::check_reason,
     },
     ops::{
         freeze::{FREEZE, Freeze},
-        host_step::Guests,
+        host_step::{Act, Expect, Guests},
         limits::Limits,
         plan::{Goal, Plan, PlanPhase},
         plan_step::{PlanStep, Rest, StepState},
@@ -28,8 +28,8 @@ use std::sync::Arc;
 /// What a new plan does, and with which servers.
 #[derive(Debug, Clone)]
 pub enum NewGoal {
-    /// Boots a host, which takes no servers until that is over.
-    Reboot(HostId, Guests),
+    /// Has a host carry out actions. It takes no servers until that is over.
+    Act(HostId, Act),
     /// Starts the servers of a host that are in error and do not run.
     Recover(HostId),
     /// Moves all servers of a host, which takes no servers from then on.
@@ -61,6 +61,8 @@ pub struct NewPlan {
 
 /// The most plans that are not over.
 const PLANS_MAX: usize = 200;
+/// The most actions that a host carries out in one plan.
+const ACTIONS_AT_ONCE: usize = 16;
 /// The longest time until a deadline, in seconds: 90 days.
 const DEADLINE_S_MAX: i64 = 90 * 86_400;
 /// The longest pause between two moves, in seconds: a day.
@@ -123,15 +125,15 @@ pub fn start(txn: &mut Txn<'_>, caller: &Caller, new: &NewPlan) -> Result<PlanId
 
 /// The host of a drain or of a reboot takes no servers any more.
 fn close(txn: &mut Txn<'_>, id: &PlanId, goal: &NewGoal) {
-    let (NewGoal::Drain(host) | NewGoal::Reboot(host, _)) = goal else { return };
+    let (NewGoal::Drain(host) | NewGoal::Act(host, _)) = goal else { return };
     let Some(host) = txn.hosts.get(host).cloned() else { return };
     let before = match goal {
         // A host that was drained before it booted stays so.
-        NewGoal::Reboot(..) => host.intent.clone(),
+        NewGoal::Act(..) => host.intent.clone(),
         _ => host.intent.before_drain().clone(),
     };
-    if let NewGoal::Reboot(_, guests) = goal {
-        host_step::begin(txn, id, &host, *guests);
+    if let NewGoal::Act(_, act) = goal {
+        host_step::begin(txn, id, &host, act);
     }
     let intent = Intent::Draining { plan_id: id.clone(), before: Box::new(before) };
     txn.update::<Host>(&host.id, |host| host.intent = intent);
@@ -220,14 +222,21 @@ fn read_goal(txn: &Txn<'_>, new: &NewPlan) -> Result<(Goal, Vec<ServerId>, Strin
             let goal = Goal::Drain { host_id: *id, host_name: host.name.clone() };
             return Ok((goal, servers, format!("drain-{}", plain(&host.name))));
         }
-        NewGoal::Reboot(id, guests) => {
-            let host = need_bootable(txn, *id, *guests)?;
-            check_no_target(new, *guests != Guests::Move)?;
+        NewGoal::Act(id, act) => {
+            let host = need_able(txn, *id, act)?;
+            let guests = act.guests;
+            check_no_target(new, guests != Guests::Move)?;
             let free = |server: &&Arc<Server>| !txn.plan_steps.contains_key(&server.id);
-            let runs = |server: &&Arc<Server>| *guests == Guests::Move || rest::is_on(server);
-            let servers = on(*id).filter(free).filter(runs).map(|server| server.id).collect();
-            let goal = Goal::Reboot { host_id: *id, host_name: host.name.clone(), guests: *guests };
-            return Ok((goal, servers, format!("reboot-{}", plain(&host.name))));
+            let goes = |server: &&Arc<Server>| match guests {
+                Guests::Move => true,
+                Guests::Suspend | Guests::Stop => rest::is_on(server),
+                Guests::Stay => false,
+            };
+            let servers = on(host.id).filter(free).filter(goes).map(|server| server.id).collect();
+            let (host_id, host_name) = (host.id, host.name.clone());
+            let word = if act.boots() { REBOOT } else { "run" };
+            let goal = Goal::Act { host_id, host_name, act: act.clone() };
+            return Ok((goal, servers, format!("{word}-{}", plain(&host.name))));
         }
         NewGoal::Recover(id) => {
             let host = txn.need::<Host>(id, || Error::not_found("Host", id))?;
@@ -274,28 +283,50 @@ fn check_not_draining(host: &Host) -> Result<()> {
     }
 }
 
-/// A host that can be booted by a plan.
-fn need_bootable(txn: &Txn<'_>, id: HostId, guests: Guests) -> Result<Arc<Host>> {
+/// A host that can carry out actions now.
+fn need_able(txn: &Txn<'_>, id: HostId, act: &Act) -> Result<Arc<Host>> {
+    let Act { guests, actions, expect } = act;
     let host = txn.need::<Host>(&id, || Error::not_found("Host", id))?;
+    check_actions(act)?;
     check_not_draining(&host)?;
     let name = &host.name;
     if !host.is_up() {
         return Err(Error::conflict(format!(
-            "Host {name} does not answer, or was declared off, so it cannot be told to boot."
+            "Host {name} does not answer, or was declared off, so it cannot be told to do anything."
         )));
     }
-    if !host.actions.iter().any(|action| action == REBOOT) {
+    if let Some(missing) = actions.iter().find(|action| !host.actions.contains(action)) {
         return Err(Error::conflict(format!(
-            "The configuration of host {name} allows no action '{REBOOT}'. Add [actions.{REBOOT}] with a command to its \
+            "The configuration of host {name} allows no action '{missing}'. Add [actions.{missing}] with a command to its \
              agent.toml, and restart its agent."
         )));
     }
-    if guests == Guests::Suspend && host.protocol < PROTOCOL_WITH_SUSPEND {
+    if *guests == Guests::Suspend && host.protocol < PROTOCOL_WITH_SUSPEND {
         return Err(Error::conflict(format!(
             "The agent of host {name} is of an older release, which cannot suspend guests. Update it, or say --guests move."
         )));
     }
-    Ok(host)
+    match expect.as_ref().filter(|expect| expect.is_met(&host)) {
+        Some(Expect { name: what, .. }) => Err(Error::conflict(format!(
+            "Host {name} has {what} {} already, so nothing is left to do. To do it all the same, expect nothing.",
+            host.versions.get(what).map_or("", String::as_str)
+        ))),
+        None => Ok(host),
+    }
+}
+
+fn check_actions(act: &Act) -> Result<()> {
+    let actions = &act.actions;
+    if !(1..=ACTIONS_AT_ONCE).contains(&actions.len()) {
+        return Err(Error::invalid(format!("A plan has a host carry out 1 to {ACTIONS_AT_ONCE} actions.")));
+    }
+    if let Some(wrong) = actions.iter().find(|action| !is_action_name(action)) {
+        return Err(Error::invalid(format!("'{wrong}' is no name of an action.")));
+    }
+    match act.guests == Guests::Stay && act.boots() {
+        true => Err(Error::invalid("Guests cannot stay on a host that boots: move, suspend or stop them.")),
+        false => Ok(()),
+    }
 }
 
 fn check_no_target(new: &NewPlan, stays: bool) -> Result<()> {
@@ -401,7 +432,9 @@ pub fn resume(
             step.retry_at = None;
         });
     }
-    lifecycle::retry_host(txn, id);
+    if let Some(step) = txn.host_step_of_plan(id).cloned() {
+        host_step::retry(txn, &step);
+    }
     txn.update::<Plan>(id, |plan| {
         plan.phase = PlanPhase::Running;
         plan.failures_in_row = 0;
