@@ -147,11 +147,12 @@ class Cut:
 
 
 def has_ended(pid):
-    """Whether a process is gone, or a zombie."""
+    """Whether a process is gone, or a zombie with all its threads: a thread that still ends holds the process's locks."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        threads = [path / "stat" for path in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+        return all(stat.read_text().rpartition(")")[2].split()[0] in "ZX" for stat in threads)
     except (FileNotFoundError, ProcessLookupError):
-        return True
+        return not pathlib.Path(f"/proc/{pid}").exists()
 
 
 def left_here(mark):

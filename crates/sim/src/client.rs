@@ -278,7 +278,7 @@ impl World {
         let created = match answer {
             Ok(created) => created,
             Err(error) => {
-                note!(self, "client {} is refused: {:?}", caller.request_id, error.kind);
+                note!(self, "client {} is refused: {:?}: {}", caller.request_id, error.kind, error.message);
                 self.coverage.note("answer", answer_name(error.kind));
                 if error.kind == Kind::Internal {
                     self.violate(0, format!("'{}' had an internal error: {error}", ask.name()));

@@ -323,6 +323,7 @@ fn one(
     let checked = match &world.violation {
         Some(violation) => Err(format!("invariant {} is violated: {}", violation.invariant, violation.what)),
         None if done => world.is_at_end(operation.end, disturbance),
+        None if disturbance == Disturbance::Nothing => Err("it was refused".to_owned()),
         None => Ok(()),
     };
     checked.map_err(|why| told(&world, why))?;

@@ -130,8 +130,9 @@ impl World {
             return;
         }
         self.coverage.note("plan", "boot");
+        // The report of a guest that came up late may be on its way. Its host does not boot then.
         let owned = |server: &ServerId| {
-            let known = after.servers.get(server);
+            let known = after.servers.get(server).filter(|known| known.condition != Condition::Error);
             known.is_some_and(|known| known.host_id == Some(id) && known.wanted != Wanted::Absent)
         };
         let Some(host) = self.host_of(id) else { return };

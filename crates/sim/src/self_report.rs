@@ -192,6 +192,12 @@ impl World {
 
     /// Begins the action that a host's agent was ordered to run, if the agent has saved that it runs.
     pub(crate) fn begin_action(&mut self, n: usize, order: ActionOrder) {
+        let running = self.hosts[n].guests.iter().find(|(_, real)| real.running().is_some());
+        let running = running.map(|(server, _)| *server).filter(|_| order.name == REBOOT);
+        if let Some(server) = running {
+            let (name, host) = (self.name(server), self.hosts[n].name.clone());
+            self.violate(7, format!("{host} boots by its action, and {name} runs there"));
+        }
         let Some(agent) = &self.hosts[n].agent else { return };
         let agent_run = agent.agent_run;
         let how = match self.rng.range(0, 10) {

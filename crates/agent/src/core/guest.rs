@@ -519,6 +519,11 @@ impl Guest {
         self.order.as_ref().is_some_and(over) && self.run_state == RunState::Gone && self.doing.is_none()
     }
 
+    /// True while a step is carried out.
+    pub(super) fn is_doing(&self) -> bool {
+        self.doing.is_some()
+    }
+
     pub(super) fn runs(&self) -> bool {
         matches!(self.run_state, RunState::Running { .. })
     }

@@ -364,9 +364,10 @@ impl Core {
     }
 
     /// The action to begin once the snapshot is durable, if one is ordered. Must be answered with [`Core::action_ended`].
-    /// A host on which a guest runs does not boot, whatever the control plane believes.
+    /// A host on which a guest runs, or something is done to one, does not boot, whatever the control plane believes.
     pub fn begin_action(&mut self) -> Option<ActionOrder> {
-        if self.host.is_to_boot() && self.guests.values().any(Guest::runs) {
+        let is_busy = |guest: &Guest| guest.runs() || guest.is_doing();
+        if self.host.is_to_boot() && self.guests.values().any(is_busy) {
             return None;
         }
         let order = self.host.begin_action(&self.boot_id);
